@@ -1,0 +1,47 @@
+"""Dataclasses from JSON that anybody may have written: types are checked, nothing is coerced."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], raw: dict[str, Any]) -> T:
+    """A dataclass from a dict; unknown keys are left alone, so that an older reader may live on."""
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if field.name in raw:
+            try:
+                values[field.name] = convert(raw[field.name], hints[field.name])
+            except TypeError as e:
+                raise TypeError(f"`{field.name}`") from e
+        elif field.default is dataclasses.MISSING:
+            raise TypeError(f"`{field.name}`")
+    return cls(**values)
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """``value`` as the annotated type, or TypeError: a trace may come from anybody."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else convert(value, args[0])
+    if origin is Literal and isinstance(value, str) and value in args:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(convert(v, args[0]) for v in value)
+    if origin is dict and isinstance(value, dict):
+        return {convert(k, args[0]): convert(v, args[1]) for k, v in value.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return build(hint, value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise TypeError(f"`{value!r:.40}`")
