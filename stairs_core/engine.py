@@ -1,0 +1,84 @@
+"""THE loop: propose, verify, judge, commit, observe, yield. There is no second one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from . import rules
+from .clock import Clock
+from .protocols import Drafter, Outcome, Verifier
+from .scribe import Scribe
+from .trace import Reason, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a run ends. ``length``: tokens of the text when it is full, prompt included.
+
+    ``full``: which limit that is. ``stop`` is asked after every step.
+    """
+
+    length: int
+    full: Reason
+    eos_ids: Collection[int] = ()
+    stop: Callable[[], bool] = lambda: False
+
+    @classmethod
+    def of(cls, prompt_length: int, max_new_tokens: int, context_length: int, **rest) -> Limits:
+        """The nearer of the token budget and what the models can hold."""
+        length = prompt_length + max_new_tokens
+        if length <= context_length:
+            return cls(length, "length", **rest)
+        return cls(context_length, "context", **rest)
+
+
+def generate(
+    prompt_ids: list[int],
+    verify: Verifier,
+    drafter: Drafter,
+    scribe: Scribe,
+    clock: Clock,
+    limits: Limits,
+    k: int,
+) -> Iterator[Step]:
+    """Assisted greedy decoding (Grigaliunas & Lukosevicius 2024, arXiv 2407.19947), step by step.
+
+    The text is the one that ``verify``'s model would write alone, whoever drafts. Every step adds
+    at least one token; the last one says why the run ended. ``prompt_ids`` must be shorter than
+    the context. An abandoned generator leaves its parts usable.
+    """
+    context = list(prompt_ids)
+    for index in count():
+        clock.resume()
+        room = limits.length - len(context)
+        proposal = drafter.propose(context, min(k, room - 1))
+        draft_seconds = clock.split()
+        logits = verify(context, proposal.tokens)
+        verdict = rules.greedy(logits, proposal.tokens)
+        verify_seconds = clock.split()
+        committed, reason = commit(proposal.tokens, verdict, room, limits)
+        drafter.observe(Outcome(proposal, verdict.accepted, committed, logits))
+        records = scribe.write(proposal, verdict, len(committed))
+        times = (draft_seconds, verify_seconds, clock.split(), clock.elapsed)
+        yield Step(index, len(context), *records, verdict.accepted, *times, reason)
+        if reason:
+            return
+        context += committed
+
+
+def commit(
+    drafted: list[int], verdict: rules.Verdict, room: int, limits: Limits
+) -> tuple[list[int], Reason | None]:
+    """The ids that join the text, and why the run ends here, if it does. The one place that cuts.
+
+    ``room``: tokens that still fit.
+    """
+    tokens = [*drafted[: verdict.accepted], verdict.predictions[verdict.accepted]][:room]
+    for i, token in enumerate(tokens):
+        if token in limits.eos_ids:
+            return tokens[: i + 1], "eos"
+    if len(tokens) == room:
+        return tokens, limits.full
+    return tokens, "stopped" if limits.stop() else None

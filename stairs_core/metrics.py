@@ -1,0 +1,131 @@
+"""Numbers from traces, every one from the records of a run. Imports neither torch nor gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from .trace import Reason, Recording, Step
+
+TIE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.5}
+"""Margins, in logits, under which a pass over several tokens may round to another winner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run in numbers. Times in seconds of the engine clock.
+
+    ``checked``: drafted tokens that the target was asked about, up to the first mismatch.
+    ``acceptance_rate``: accepted / drafted; ``alpha``: accepted / checked; None where nothing was
+    drafted. ``tokens_per_target_call`` counts the target's own token too.
+    """
+
+    new_tokens: int
+    steps: int
+    stop_reason: Reason | None
+    drafted: int
+    accepted: int
+    checked: int
+    acceptance_rate: float | None
+    alpha: float | None
+    tokens_per_target_call: float
+    seconds: float
+    draft_seconds: float
+    verify_seconds: float
+    other_seconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two texts part. ``position``: counted from the first new token, 0-based.
+
+    ``margin``: the smaller of both runs' margins there, in logits. ``verdict``: "rounding tie"
+    when it is below ``TIE`` for the dtype, else "bug".
+    """
+
+    position: int
+    first: str
+    second: str
+    margin: float
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A lane against the first. ``speedup``: its tokens per second over the first's.
+
+    Which is the first's seconds over its own wherever both wrote as many tokens.
+    ``identical``: over the shorter text, where one of them was stopped.
+    """
+
+    speedup: float | None
+    identical: bool
+    first_difference: Difference | None
+    calls_saved: int | None
+
+
+def fold(steps: Sequence[Step]) -> Summary:
+    """The numbers of a run, finished or not."""
+    drafted = sum(len(s.drafted) for s in steps)
+    statuses = [t.status for s in steps for t in s.drafted]
+    accepted = statuses.count("accepted")
+    checked = accepted + statuses.count("rejected")
+    new = sum(len(s.committed) for s in steps)
+    seconds = steps[-1].elapsed if steps else 0.0
+    return Summary(
+        new_tokens=new,
+        steps=len(steps),
+        stop_reason=steps[-1].stop if steps else None,
+        drafted=drafted,
+        accepted=accepted,
+        checked=checked,
+        acceptance_rate=accepted / drafted if drafted else None,
+        alpha=accepted / checked if checked else None,
+        tokens_per_target_call=new / len(steps) if steps else 0.0,
+        seconds=seconds,
+        draft_seconds=sum(s.draft_seconds for s in steps),
+        verify_seconds=sum(s.verify_seconds for s in steps),
+        other_seconds=sum(s.other_seconds for s in steps),
+        tokens_per_second=new / seconds if seconds else 0.0,
+    )
+
+
+def progress(steps: Sequence[Step]) -> tuple[list[float], list[int]]:
+    """Engine seconds and new tokens after every step, for a curve that starts at (0, 0)."""
+    counts = accumulate(len(s.committed) for s in steps)
+    return [0.0, *(s.elapsed for s in steps)], [0, *counts]
+
+
+def compare(first: Recording, other: Recording) -> Comparison:
+    """``other`` measured against ``first``, which is the target alone in every race of ours."""
+    a, b = fold(first.steps), fold(other.steps)
+    difference = first_difference(first, other)
+    stopped = "stopped" in (a.stop_reason, b.stop_reason)
+    rates = a.tokens_per_second, b.tokens_per_second
+    return Comparison(
+        speedup=rates[1] / rates[0] if all(rates) else None,
+        identical=difference is None and (stopped or a.new_tokens == b.new_tokens),
+        first_difference=difference,
+        calls_saved=None if stopped else a.steps - b.steps,
+    )
+
+
+def first_difference(first: Recording, other: Recording) -> Difference | None:
+    """None when one text is the start of the other."""
+    for position, (a, b) in enumerate(zip(_committed(first), _committed(other), strict=False)):
+        if a[0] != b[0]:
+            margin = min(a[2], b[2])
+            tie = margin < TIE[first.run.dtype]
+            return Difference(position, a[1], b[1], margin, "rounding tie" if tie else "bug")
+    return None
+
+
+def _committed(recording: Recording) -> list[tuple[int, str, float]]:
+    """Id, text and margin of every new token. Row i of a step judges its token i."""
+    rows = []
+    for step in recording.steps:
+        margins = [p.margin for p in step.predictions]
+        rows += [(t.id, t.text, m) for t, m in zip(step.committed, margins, strict=False)]
+    return rows

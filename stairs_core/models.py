@@ -1,0 +1,217 @@
+"""Load a pair of models: bundled, from folders, or from the hub; checked before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from . import lane, weights
+from .errors import InputError
+from .text import Speller
+
+BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A target, its draft (or None), and what both share. Models are in evaluation mode."""
+
+    name: str
+    target: Any
+    draft: Any | None
+    target_name: str
+    draft_name: str | None
+    tokenizer: Any
+    eos_ids: frozenset[int]
+    context_length: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.target.device
+
+    @property
+    def dtype(self) -> str:
+        return str(self.target.dtype).removeprefix("torch.")
+
+    @property
+    def has_chat_template(self) -> bool:
+        return bool(self.tokenizer.chat_template)
+
+    @cached_property
+    def speller(self) -> Speller:
+        return Speller(self.tokenizer)
+
+    def describe(self) -> dict[str, str]:
+        """Short strings for people: target, draft, dtype, device."""
+        models = {"target": (self.target_name, self.target), "draft": (self.draft_name, self.draft)}
+        sizes = {k: f"{n} ({_size(m)})" for k, (n, m) in models.items() if m is not None}
+        return {**sizes, "dtype": self.dtype, "device": hardware(self.device)}
+
+
+def load_pair(spec: str = "bundled", device: str = "auto", dtype: str = "auto") -> Pair:
+    """``spec``: "bundled", a folder (with target/ and draft/, or one model), or TARGET:DRAFT.
+
+    ``device``: "auto", "cpu" or "cuda[:n]". ``dtype``: "auto" is float32 on a CPU and, on a GPU,
+    bfloat16 where it has that, else float16. Raises InputError, before any decoding, for what
+    cannot be used, with the reason.
+    """
+    where = _device(device)
+    kind = _dtype(dtype, where)
+    target_name, draft_name = locate(spec)
+    with _quiet():
+        target = _load(target_name, where, kind)
+        draft = _load(draft_name, where, kind) if draft_name else None
+        tokenizer = _tokenizer(target_name)
+        if draft_name:
+            _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
+    models = [m for m in (target, draft) if m is not None]
+    return Pair(
+        name=spec,
+        target=target,
+        draft=draft,
+        target_name=_short(target_name),
+        draft_name=_short(draft_name) if draft_name else None,
+        tokenizer=tokenizer,
+        eos_ids=_eos_ids(target, tokenizer),
+        context_length=min(_context_length(m) for m in models),
+    )
+
+
+def locate(spec: str) -> tuple[str, str | None]:
+    """The names of target and draft, each a folder or a hub id. Loads nothing."""
+    folder = BUNDLED if spec == "bundled" else Path(spec).expanduser()
+    if (folder / "target").is_dir():
+        return str(folder / "target"), str(folder / "draft") if (
+            folder / "draft"
+        ).is_dir() else None
+    if (folder / "config.json").is_file():
+        return str(folder), None
+    if spec == "bundled":
+        raise InputError(f"The bundled pair is missing: restore {folder}, or name another pair.")
+    if folder.is_dir():
+        raise InputError(f"{folder} holds no model: it needs target/ and draft/, or a config.json.")
+    target, colon, draft = spec.partition(":")
+    if not colon or not target or not draft:
+        raise InputError(
+            f"There is no pair {spec!r:.80}: use bundled, a folder with target/ and draft/, or "
+            "TARGET:DRAFT (folders or hub ids)."
+        )
+    return target, draft
+
+
+def hardware(device: torch.device) -> str:
+    """What the models run on, in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    local = weights.check_folder(name)
+    model = _attempt(
+        name,
+        lambda: AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, local_files_only=local
+        ),
+    )
+    model = model.eval().to(device)
+    lane.check_model(model, _short(name))
+    return model
+
+
+def _tokenizer(name: str) -> Any:
+    local = Path(name).is_dir()
+    return _attempt(name, lambda: AutoTokenizer.from_pretrained(name, local_files_only=local))
+
+
+def _attempt(name: str, load: Callable[[], Any]) -> Any:
+    """``load()``, with every failure of the libraries below said in one sentence."""
+    try:
+        return load()
+    except torch.OutOfMemoryError as e:
+        raise InputError(f"{name} does not fit in the device's memory: use a smaller one.") from e
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as e:
+        reason = " ".join(str(e).split()).split(". ")[0][:200].rstrip(".")
+        raise InputError(f"{name} cannot be loaded: {reason}.") from e
+
+
+def _same_tokenizer(target: Any, draft: Any, target_name: str, draft_name: str) -> None:
+    """Entry by entry: equal sizes say nothing."""
+    ours, theirs = target.get_vocab(), draft.get_vocab()
+    if ours == theirs:
+        return
+    odd = min(ours.items() ^ theirs.items(), key=lambda entry: (entry[1], entry[0]))
+    raise InputError(
+        f"{_short(target_name)} and {_short(draft_name)} have different tokenizers (the first "
+        f"difference is entry {odd[1]}, {odd[0]!r:.40}): choose a draft with the target's own."
+    )
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    ids = model.generation_config.eos_token_id
+    ids = tokenizer.eos_token_id if ids is None else ids
+    return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+
+def _context_length(model: Any) -> int:
+    config = model.config.get_text_config()
+    limits = (getattr(config, "max_position_embeddings", None), lane.window(model))
+    return min((n for n in limits if n), default=2**31)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as e:
+        raise InputError(f"There is no device {name!r:.40}: use auto, cpu or cuda.") from e
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"The device {name} is not supported: use auto, cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"This machine has no {name} that torch can use: use auto or cpu.")
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto" and device.type == "cpu":
+        return torch.float32
+    if name == "auto":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if name not in DTYPES:
+        raise InputError(f"There is no dtype {name!r:.40}: use auto, {', '.join(DTYPES)}.")
+    return getattr(torch, name)
+
+
+def _size(model: Any) -> str:
+    count = sum(p.numel() for p in model.parameters())
+    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
+
+
+def _short(name: str) -> str:
+    """The bundled models by role, other folders by their name, hub ids as they are."""
+    path = Path(name)
+    if path.is_relative_to(BUNDLED):
+        return f"bundled {path.name}"
+    return path.resolve().name if path.is_dir() else name
+
+
+class _quiet:  # noqa: N801
+    """Keeps the libraries' progress bars and notices off the terminal while a pair is loaded."""
+
+    def __enter__(self) -> None:
+        self._level = transformers_logging.get_verbosity()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        transformers_logging.set_verbosity(self._level)
+        transformers_logging.enable_progress_bar()

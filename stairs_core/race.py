@@ -1,0 +1,115 @@
+"""Several runs on one fair clock: at every turn the lane goes on whose clock is furthest behind."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import version
+
+from . import drafters, text, verify
+from .clock import Clock
+from .engine import Limits, generate
+from .models import Pair, hardware
+from .scribe import Scribe
+from .settings import Settings
+from .trace import Event, Recording, Run, Step, Stop
+
+_WARM_UP_TOKENS = 8
+
+
+class Runner:
+    """One decoding of one prompt, and its trace. Raises InputError for a prompt that won't do.
+
+    ``name``: what the lane is called. Iterate over it once for its steps.
+    """
+
+    def __init__(self, pair: Pair, prompt: str, settings: Settings, name: str = "stairs") -> None:
+        self.pair, self.settings, self.name = pair, settings, name
+        self._ids = text.encode(
+            pair.tokenizer, prompt, chat=settings.chat, context_length=pair.context_length
+        )
+        self._scribe = Scribe(pair.speller, self._ids)
+        self.clock = Clock(pair.device)
+        self.steps: list[Step] = []
+        self.run = self._head(prompt)
+
+    def warm_up(self) -> None:
+        """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
+        limits = Limits.of(len(self._ids), _WARM_UP_TOKENS, self.pair.context_length)
+        scribe, clock = Scribe(self.pair.speller, self._ids), Clock(self.pair.device)
+        for _ in self._generate(scribe, clock, limits):
+            pass
+
+    def decode(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
+        """The steps, each kept in ``steps`` too. ``stop`` is asked after every step."""
+        limits = Limits.of(
+            len(self._ids),
+            self.settings.max_new_tokens,
+            self.pair.context_length,
+            eos_ids=self.pair.eos_ids,
+            stop=stop,
+        )
+        for step in self._generate(self._scribe, self.clock, limits):
+            self.steps.append(step)
+            yield step
+
+    def _generate(self, scribe: Scribe, clock: Clock, limits: Limits) -> Iterator[Step]:
+        """On fresh lanes: what a warm-up left in a cache must be paid for again."""
+        target = verify.build(self.settings.backend, self.pair.target)
+        drafter = drafters.build(self.settings.drafter, self.pair)
+        return generate(self._ids, target, drafter, scribe, clock, limits, self.settings.k)
+
+    def recording(self) -> Recording:
+        """What was decoded so far; a run that was left midway counts as stopped."""
+        ids = [t.id for s in self.steps for t in s.committed]
+        words = self.pair.tokenizer.decode(
+            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        reason = self.steps[-1].stop if self.steps else None
+        return Recording(self.run, tuple(self.steps), Stop(reason or "stopped", words))
+
+    def _head(self, prompt: str) -> Run:
+        pair, settings = self.pair, self.settings
+        drafter = drafters.build(settings.drafter, pair)
+        return Run(
+            name=self.name,
+            prompt=prompt,
+            prompt_ids=tuple(self._ids),
+            prompt_tokens=tuple(self._scribe.prompt),
+            target=pair.target_name,
+            draft=pair.draft_name if drafter.uses_draft_model else None,
+            drafter=settings.drafter,
+            k=settings.k,
+            backend=settings.backend,
+            max_new_tokens=settings.max_new_tokens,
+            exactness=drafter.exactness,
+            dtype=pair.dtype,
+            device=str(pair.device),
+            hardware=f"{hardware(pair.device)} ({platform.system()} {platform.machine()})",
+            versions={"python": platform.python_version()}
+            | {name: version(name) for name in ("torch", "transformers")},
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            chat=settings.chat,
+        )
+
+
+def race(
+    runners: Sequence[Runner], stop: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[int, Event]]:
+    """Lane numbers with their events: every ``Run`` first, then steps, a ``Stop`` as a lane ends.
+
+    Two lanes run side by side on one machine, each paying only for its own work, and whatever
+    slows the machine hits both alike.
+    """
+    for runner in runners:
+        runner.warm_up()
+    yield from ((lane, runner.run) for lane, runner in enumerate(runners))
+    live = {lane: runner.decode(stop) for lane, runner in enumerate(runners)}
+    while live:
+        lane = min(live, key=lambda i: runners[i].clock.elapsed)
+        step = next(live[lane])
+        yield lane, step
+        if step.stop:
+            del live[lane]
+            yield lane, runners[lane].recording().stop

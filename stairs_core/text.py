@@ -1,0 +1,83 @@
+"""Token ids to text and back, one token at a time, right where a character spans several tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import InputError
+
+Pending = tuple[int, ...]
+"""Ids that end inside a character: their text comes with the id that completes it."""
+
+# A character has at most 4 bytes; whatever is still incomplete after so many tokens never will be.
+_LONGEST = 4
+
+
+class Speller:
+    """Spells token ids. Pieces are cached, so that a known id costs one dictionary look-up."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._anchor = tokenizer.encode("a", add_special_tokens=False)
+        self._skip = len(self._decode(self._anchor))
+        self._pieces: dict[int, str | None] = {}
+
+    def spell(self, pending: Pending, token_id: int) -> tuple[str, Pending]:
+        """The text that ``token_id`` adds after ``pending``, and what is pending after it."""
+        if not pending:
+            if token_id not in self._pieces:
+                piece = self._after_anchor((token_id,))
+                self._pieces[token_id] = None if "\ufffd" in piece else piece
+            piece = self._pieces[token_id]
+            if piece is not None:
+                return piece, ()
+        ids = (*pending, token_id)
+        text = self._after_anchor(ids)
+        if text.endswith("\ufffd") and len(ids) < _LONGEST:
+            return "", ids
+        return text, ()
+
+    def spell_all(self, ids: list[int]) -> tuple[list[str], Pending]:
+        """A piece for each of ``ids``, and what is pending at their end."""
+        pieces, pending = [], ()
+        for token_id in ids:
+            piece, pending = self.spell(pending, token_id)
+            pieces.append(piece)
+        return pieces, pending
+
+    def flush(self, pending: Pending) -> str:
+        """What incomplete characters look like when nothing follows."""
+        return self._after_anchor(pending) if pending else ""
+
+    def _after_anchor(self, ids: Pending) -> str:
+        # Decoded after a letter, because some tokenizers drop the space at the start of a text.
+        return self._decode([*self._anchor, *ids])[self._skip :]
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+
+def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> list[int]:
+    """The prompt as the target reads it. Raises InputError when it cannot be decoded from.
+
+    ``chat``: as the user's turn in the tokenizer's chat template. ``context_length``: in tokens.
+    """
+    if not prompt.strip():
+        raise InputError("The prompt is empty: type a few words for the models to go on from.")
+    if any("\ud800" <= c <= "\udfff" for c in prompt):
+        raise InputError("The prompt holds half a character (a lone surrogate): type it again.")
+    if chat and not tokenizer.chat_template:
+        raise InputError("This tokenizer has no chat template: switch chat off.")
+    if chat:
+        turn = [{"role": "user", "content": prompt}]
+        ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    else:
+        ids = tokenizer.encode(prompt)
+    if not ids:
+        raise InputError("The prompt has no tokens that this tokenizer knows: type other words.")
+    if len(ids) >= context_length:
+        raise InputError(
+            f"The prompt has {len(ids)} tokens, and the models read {context_length} with the text "
+            f"they add: shorten it by {len(ids) - context_length + 1} or more."
+        )
+    return ids

@@ -1,0 +1,51 @@
+"""The staircase, four ways (design, section 4). All give the same tokens; they differ in cost.
+
+====================  ======================================  ===================================
+backend               rows of the batch                         tokens computed, for a text of n
+====================  ======================================  ===================================
+``matrix``            N + 1, no cache: the paper's picture      (N + 1) * (n + N)
+``matrix_kv``         N + 1, over one expanded KV cache         (N + 1) * (N + 1)
+``single``            one causal pass, no cache                 n + N
+``single_kv``         one causal pass, over the cache           N + 1
+====================  ======================================  ===================================
+
+Why one pass is enough: the rows are prefixes of one sequence, and in a causal model what stands
+later in a row cannot change what the model says earlier.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .lane import Lane
+
+if TYPE_CHECKING:
+    import torch
+
+    from .protocols import Verifier
+
+
+class OnePass:
+    """``single`` and ``single_kv``: the longest row alone, read at its last N + 1 positions."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def __call__(self, context: list[int], drafted: list[int]) -> torch.Tensor:
+        return self._lane.logits(context + drafted, len(drafted) + 1)
+
+
+class Matrix:
+    """``matrix`` and ``matrix_kv``: every prefix is a row, read at its own end."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    def __call__(self, context: list[int], drafted: list[int]) -> torch.Tensor:
+        return self._lane.stairs(context, drafted)
+
+
+def build(backend: str, model: Any) -> Verifier:
+    """``backend``: one of ``settings.BACKENDS``."""
+    way = Matrix if backend.startswith("matrix") else OnePass
+    return way(Lane(model, cached=backend.endswith("_kv")))

@@ -1,0 +1,115 @@
+"""What many tests share: a tiny pair of models, the same on every machine, and ``--slow``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+ROOT = Path(__file__).resolve().parent.parent
+WORDS = [
+    "Once upon a time there was a small fox who had a key.",
+    "The fox ran to the river and sang: «été, naïve, 你好, 🦊🔑»!",
+    "<b>Tags</b>, ${braces} and {{more}} are text like any other.",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="also run what takes minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="needs --slow"))
+
+
+def make_tokenizer(extra: str = ""):
+    """A byte-level BPE of 320 entries, so that a character outside ASCII takes several tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<|endoftext|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    inner.train_from_iterator([*WORDS, extra], trainer)
+    end = "<|endoftext|>"
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=end, bos_token=end)
+
+
+def make_model(layers: int = 2, seed: int = 0, **changes):
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=320,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        eos_token_id=0,
+        bos_token_id=0,
+        pad_token_id=None,
+        **changes,
+    )
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(config).eval()
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            # Larger than at the start of training, so that the most likely token keeps changing.
+            torch.nn.init.normal_(weight, std=0.25 if "embed" not in name else 1.0)
+    return model
+
+
+def perturb(model, strength: float = 0.12, seed: int = 1):
+    """A twin that mostly agrees: the stand-in for a draft."""
+    import copy
+
+    import torch
+
+    twin = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            noise = torch.randn(weight.shape, generator=generator)
+            weight.add_(noise * weight.std().nan_to_num(0.0) * strength)
+    return twin
+
+
+def save_pair(folder: Path, target, draft, tokenizer=None) -> Path:
+    tokenizer = tokenizer or make_tokenizer()
+    for name, model in (("target", target), ("draft", draft)):
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with target/ and draft/: random, tiny, float32; the draft agrees about half the time."""
+    target = make_model()
+    return save_pair(tmp_path_factory.mktemp("pair"), target, perturb(target))
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tiny_pair_dir: Path):
+    from stairs_core.models import load_pair
+
+    return load_pair(str(tiny_pair_dir), device="cpu", dtype="float32")

@@ -1,0 +1,185 @@
+"""The promise: whoever drafts, however the stairs are computed, the text is the target's own."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stairs_core import drafters, verify
+from stairs_core.clock import Clock
+from stairs_core.engine import Limits, generate
+from stairs_core.metrics import fold
+from stairs_core.race import Runner
+from stairs_core.scribe import Scribe
+from stairs_core.settings import BACKENDS, Settings
+
+PROMPTS = ["Once upon a time", "The fox ran to 你好 🦊"]
+GRID = list(itertools.product(drafters.NAMES, BACKENDS, (1, 2, 3, 6, 10)))
+
+
+def plain(pair, ids: list[int], new: int, eos: frozenset[int]) -> list[int]:
+    """transformers' own greedy decoding of the target."""
+    out = pair.target.generate(
+        torch.tensor([ids]),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+        do_sample=False,
+        max_new_tokens=new,
+        eos_token_id=sorted(eos) or None,
+        pad_token_id=0,
+    )
+    return out[0, len(ids) :].tolist()
+
+
+def decode(pair, ids: list[int], drafter: str, backend: str, k: int, new: int, eos) -> list:
+    limits = Limits.of(len(ids), new, pair.context_length, eos_ids=eos)
+    parts = (verify.build(backend, pair.target), drafters.build(drafter, pair))
+    scribe = Scribe(pair.speller, ids)
+    return list(generate(ids, *parts, scribe, Clock(pair.device), limits, k))
+
+
+def committed(steps) -> list[int]:
+    return [t.id for s in steps for t in s.committed]
+
+
+@pytest.fixture(scope="module")
+def references(tiny_pair):
+    """For every prompt: its ids, the endless plain text, an id midway in it, and one not in it."""
+    found = []
+    for prompt in PROMPTS:
+        ids = tiny_pair.tokenizer.encode(prompt)
+        text = plain(tiny_pair, ids, 40, frozenset())
+        end = max(set(text), key=lambda t: min(text.index(t), 20))
+        unused = next(i for i in range(320) if i not in text)
+        found.append((ids, text, end, unused))
+    return found
+
+
+@pytest.mark.parametrize("with_eos", [False, True], ids=["free", "eos"])
+@pytest.mark.parametrize(("drafter", "backend", "k"), GRID)
+def test_the_text_is_the_targets_own(tiny_pair, references, drafter, backend, k, with_eos):
+    for ids, text, end, unused in references:
+        eos = frozenset([end, unused]) if with_eos else frozenset()
+        pair = replace(tiny_pair, eos_ids=eos)
+        steps = decode(pair, ids, drafter, backend, k, 40, eos)
+        assert committed(steps) == (text[: text.index(end) + 1] if with_eos else text)
+        assert steps[-1].stop == ("eos" if with_eos else "length")
+        assert [s.stop for s in steps[:-1]] == [None] * (len(steps) - 1)
+
+
+def test_the_reference_itself_stops_where_ours_does(tiny_pair, references):
+    for ids, text, end, unused in references:
+        stopped = plain(tiny_pair, ids, 40, frozenset([end, unused]))
+        assert stopped == text[: text.index(end) + 1]
+
+
+def test_both_acceptance_and_rejection_happen(tiny_pair, references):
+    """Without this, the contract could hold for want of anything to reject."""
+    for ids, *_ in references:
+        summary = fold(decode(tiny_pair, ids, "model", "single_kv", 4, 40, frozenset()))
+        assert summary.alpha is not None
+        assert 0.2 < summary.alpha < 0.95
+
+
+def test_every_backend_gives_the_same_steps(tiny_pair, references):
+    ids = references[0][0]
+    seen = {
+        tuple((s.accepted, tuple(t.id for t in s.tokens)) for s in steps)
+        for steps in (decode(tiny_pair, ids, "model", b, 5, 40, frozenset()) for b in BACKENDS)
+    }
+    assert len(seen) == 1
+
+
+def test_every_step_is_told_in_full(tiny_pair, references):
+    ids, text, end, _ = references[1]
+    steps = decode(tiny_pair, ids, "model", "single_kv", 6, 40, frozenset([end]))
+    length = len(ids)
+    for step in steps:
+        assert step.start == length
+        assert len(step.predictions) == len(step.tokens)
+        own = step.predictions[step.accepted].id
+        assert step.tokens[-1].id == own
+        kept = [t.status for t in step.drafted]
+        n, m = len(step.drafted), step.accepted
+        if step.stop is None:
+            mismatch = ["rejected"] + ["unchecked"] * (n - m - 1)
+            assert kept == ["accepted"] * m + (mismatch if m < n else [])
+            assert step.tokens[-1].status == ("correction" if m < n else "bonus")
+        length += len(step.committed)
+    assert committed(steps) == text[: text.index(end) + 1]
+    assert "".join(t.text for s in steps for t in s.committed).startswith(
+        tiny_pair.tokenizer.decode(committed(steps)).rstrip("\ufffd")
+    )
+
+
+def test_a_draft_that_is_the_target_is_always_right(tiny_pair, references):
+    pair = replace(tiny_pair, draft=tiny_pair.target)
+    ids, text, *_ = references[0]
+    steps = decode(pair, ids, "model", "single_kv", 4, 40, frozenset())
+    assert committed(steps) == text
+    assert fold(steps).alpha == 1.0
+    assert len(steps) == 8
+
+
+def test_context_and_budget_are_kept(tiny_pair):
+    ids = tiny_pair.tokenizer.encode("fox " * 300)[:250]
+    for new, reason, count in ((3, "length", 3), (6, "length", 6), (7, "context", 6)):
+        pair = replace(tiny_pair, context_length=256)
+        steps = decode(pair, ids, "model", "single_kv", 4, new, frozenset())
+        assert (steps[-1].stop, len(committed(steps))) == (reason, count)
+
+
+def test_an_abandoned_or_failing_run_leaves_its_parts_usable(tiny_pair, references):
+    ids, text, *_ = references[0]
+    target = verify.build("single_kv", tiny_pair.target)
+    drafter = drafters.build("model", tiny_pair)
+    limits = Limits.of(len(ids), 40, 256)
+
+    def start():
+        scribe, clock = Scribe(tiny_pair.speller, ids), Clock(tiny_pair.device)
+        return generate(ids, target, drafter, scribe, clock, limits, 5)
+
+    abandoned = start()
+    next(abandoned)
+    next(abandoned)
+    abandoned.close()
+
+    class Broken:
+        def propose(self, context, k):
+            raise RuntimeError("the drafter broke")
+
+    broken = generate(
+        ids, target, Broken(), Scribe(tiny_pair.speller, ids), Clock(tiny_pair.device), limits, 5
+    )
+    with pytest.raises(RuntimeError, match="broke"):
+        next(broken)
+    assert committed(start()) == text
+
+
+def test_an_interrupted_pass_leaves_an_empty_lane(tiny_pair, references, monkeypatch):
+    ids, text, *_ = references[0]
+    target = verify.build("single_kv", tiny_pair.target)
+    drafter = drafters.build("none", tiny_pair)
+    limits = Limits.of(len(ids), 40, 256)
+
+    def run():
+        scribe, clock = Scribe(tiny_pair.speller, ids), Clock(tiny_pair.device)
+        return generate(ids, target, drafter, scribe, clock, limits, 1)
+
+    first = run()
+    next(first)
+    layer = tiny_pair.target.model.layers[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "forward", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            next(first)
+    assert committed(run()) == text
+
+
+def test_stop_ends_a_run_after_its_step(tiny_pair):
+    runner = Runner(tiny_pair, "Once upon a time", Settings(k=3))
+    steps = list(runner.decode(stop=lambda: len(runner.steps) == 2))
+    assert len(steps) == 3
+    assert runner.recording().stop.reason == "stopped"
