@@ -9,9 +9,6 @@ from .errors import InputError
 Pending = tuple[int, ...]
 """Ids that end inside a character: their text comes with the id that completes it."""
 
-# A character has at most 4 bytes; whatever is still incomplete after so many tokens never will be.
-_LONGEST = 4
-
 
 class Speller:
     """Spells token ids. Pieces are cached, so that a known id costs one dictionary look-up."""
@@ -33,9 +30,13 @@ class Speller:
                 return piece, ()
         ids = (*pending, token_id)
         text = self._after_anchor(ids)
-        if text.endswith("\ufffd") and len(ids) < _LONGEST:
-            return "", ids
-        return text, ()
+        if not text.endswith("\ufffd"):
+            return text, ()
+        before = self.flush(pending)
+        if pending and text == before + self._after_anchor((token_id,)):
+            # The new bytes do not go on with the character that was begun: it stays broken.
+            return before, (token_id,)
+        return "", ids
 
     def spell_all(self, ids: list[int]) -> tuple[list[str], Pending]:
         """A piece for each of ``ids``, and what is pending at their end."""

@@ -103,7 +103,7 @@ def save_pair(folder: Path, target, draft, tokenizer=None) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with target/ and draft/: random, tiny, float32; the draft agrees about half the time."""
+    """A folder with target/ and draft/: random, tiny, float32; the draft often agrees."""
     target = make_model()
     return save_pair(tmp_path_factory.mktemp("pair"), target, perturb(target))
 

@@ -1,0 +1,96 @@
+"""The shape of the code (design, section 2): which way imports run, and who may touch what."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from stairs_core import drafters
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "stairs_core"
+FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
+
+# Who may import whom inside stairs_core. What is not listed is free to import anything above it.
+STDLIB_ONLY = {"errors.py", "strict.py", "trace.py", "weights.py"}
+ALLOWED = {
+    "errors.py": set(),
+    "strict.py": set(),
+    "weights.py": {"errors"},
+    "trace.py": {"errors", "strict"},
+    "metrics.py": {"trace"},
+    "settings.py": {"drafters", "errors"},
+    "protocols.py": set(),
+    "clock.py": set(),
+    "rules.py": set(),
+    "text.py": {"errors"},
+    "lane.py": {"errors"},
+    "verify.py": {"lane", "protocols"},
+    "scribe.py": {"protocols", "rules", "text", "trace"},
+    "engine.py": {"clock", "protocols", "rules", "scribe", "trace"},
+}
+
+
+OURS = {p.stem for p in CORE.glob("*.py")} | {p.name for p in CORE.iterdir() if p.is_dir()}
+
+
+def imports(path: Path, *, at_run_time: bool = False) -> set[str]:
+    """First names of all that a file imports, wherever in it; our own modules without the dots.
+
+    ``at_run_time``: leave out what stands under ``if TYPE_CHECKING``.
+    """
+    found: set[str] = set()
+    nodes: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
+        if at_run_time and isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        nodes += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = (node.module or "").removeprefix("stairs_core.").split(".")[0]
+            found |= {module} if module else {alias.name for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED))
+def test_imports_run_one_way(name):
+    assert imports(FILES[name]) & OURS <= ALLOWED[name]
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_pure_parts_stay_pure(name):
+    found = imports(FILES[name], at_run_time=True)
+    pure = name in STDLIB_ONLY | {"metrics.py", "settings.py"} or name.startswith("render/")
+    if pure:
+        assert not found & {"torch", "transformers", "gradio", "models", "lane", "engine"}
+    if not name.startswith("training/"):
+        assert "gradio" not in found
+
+
+def test_drafters_do_not_know_each_other():
+    for name in drafters.NAMES:
+        assert not imports(FILES[f"drafters/{name}.py"]) & (set(drafters.NAMES) - {name})
+
+
+def test_every_drafter_is_one_file_and_one_line():
+    files = {p.stem for p in (CORE / "drafters").glob("*.py")} - {"__init__"}
+    assert files == set(drafters.NAMES)
+
+
+def test_the_loop_knows_no_method():
+    source = FILES["engine.py"].read_text(encoding="utf-8")
+    for word in ("isinstance", "hasattr", "getattr", *(f'"{n}"' for n in drafters.NAMES)):
+        assert word not in source
+    assert len(source.splitlines()) < 150
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_only_the_lane_touches_a_cache(name):
+    source = FILES[name].read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 250
+    if name != "lane.py":
+        assert not [w for w in ("past_key_values", "DynamicCache", ".crop(") if w in source]

@@ -1,0 +1,70 @@
+"""Lanes on one fair clock."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import pytest
+
+from stairs_core import trace
+from stairs_core.metrics import compare, fold
+from stairs_core.race import Runner, race
+from stairs_core.settings import Settings
+
+PROMPT = "Once upon a time there was a small fox"
+
+
+def lanes(pair, *drafters: str, new: int = 40, k: int = 4) -> list[Runner]:
+    return [Runner(pair, PROMPT, Settings(d, k=k, max_new_tokens=new), d) for d in drafters]
+
+
+def test_a_race_tells_heads_then_steps_then_ends(tiny_pair):
+    runners = lanes(tiny_pair, "none", "model")
+    told = list(race(runners))
+    assert [type(e) for _, e in told[:2]] == [trace.Run, trace.Run]
+    for lane, runner in enumerate(runners):
+        mine = [e for i, e in told if i == lane]
+        assert mine == [runner.run, *runner.steps, runner.recording().stop]
+        summary = fold(runner.steps)
+        parts = summary.draft_seconds + summary.verify_seconds + summary.other_seconds
+        assert parts == pytest.approx(summary.seconds)
+    assert compare(*(r.recording() for r in runners)).identical
+    assert trace.loads(trace.dumps([r.recording() for r in runners])) == [
+        r.recording() for r in runners
+    ]
+
+
+def test_the_lane_that_is_behind_goes_on(tiny_pair):
+    clocks = [0.0, 0.0]
+    for lane, event in race(lanes(tiny_pair, "none", "model")):
+        if isinstance(event, trace.Step):
+            assert clocks[lane] <= min(clocks)
+            clocks[lane] = float("inf") if event.stop else event.elapsed
+
+
+def test_what_the_consumer_does_is_not_on_the_clock(tiny_pair):
+    runner = lanes(tiny_pair, "model", new=10)[0]
+    began = time.perf_counter()
+    for _ in race([runner]):
+        time.sleep(0.05)
+    assert time.perf_counter() - began > 0.2
+    assert runner.clock.elapsed < 0.1
+
+
+def test_stop_ends_every_lane(tiny_pair):
+    runners = lanes(tiny_pair, "none", "model", new=200)
+    told = list(race(runners, stop=lambda: len(runners[0].steps) > 5))
+    ends = [event.reason for _, event in told if isinstance(event, trace.Stop)]
+    assert ends == ["stopped", "stopped"]
+    assert len(runners[0].steps) == 6
+
+
+def test_plain_against_plain_is_one(tiny_pair):
+    """The clock favours no lane. The median over several races, for the machine is noisy."""
+    ratios = []
+    for _ in range(9):
+        runners = lanes(tiny_pair, "none", "none", new=60)
+        list(race(runners))
+        ratios.append(compare(*(r.recording() for r in runners)).speedup)
+    assert statistics.median(ratios) == pytest.approx(1.0, abs=0.05)
