@@ -1,0 +1,18 @@
+"""``python -m stairs_core.training``: the same as ``stairs train``, for ``accelerate launch``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from . import add_arguments, main
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="stairs train", description="Train a target and a draft.")
+    add_arguments(parser)
+    try:
+        print(json.dumps(main(parser.parse_args()), indent=1))
+    except ValueError as error:
+        print(f"stairs train: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,183 @@
+"""The model card, written from measured numbers only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .recipes import SPACE_K, Recipe
+
+# What each known source is and how it may be used; a source not named here is the trainer's own.
+SOURCES = {
+    "tinystories_cased": ("TinyStories (Eldan & Li 2023, arXiv 2305.07759)", "CDLA-Sharing-1.0"),
+    "tinystories_truecased_from_lower": (
+        "more TinyStories, case restored by a statistical truecaser (0.5 % of words wrong)",
+        "CDLA-Sharing-1.0"),
+    "storybooks_ccby": (
+        "children's storybooks, Pratham Books and African Storybook "
+        "(global-asp/pb-source, global-asp/asp-source)",
+        "CC BY 3.0/4.0; every story and its authors in ATTRIBUTION.tsv"),
+    "fairytaleqa": ("fairy tales (WorkInTheDark/FairytaleQA_Dataset)", "Apache-2.0"),
+    "folk_fairy_prose": ("Grimm, Lang, Jacobs, Aesop and others (templeoflum/mythic-library)",
+                         "public domain"),
+    "classics_children": ("Oz, Alice, Alcott and others (mlschmitt/classic-books-markdown)",
+                          "public domain in the US"),
+    "classics_general_prose_120MB": (
+        "general classics (mlschmitt/classic-books-markdown)", "public domain in the US"),
+}
+
+FRONT = """---
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+tags: [llama, tiny, stories, speculative-decoding]
+---
+
+# The bundled pair
+
+Two small Llama models that write short children's stories, trained by `stairs train` to show
+assisted decoding: a **target** of {target:.1f} M parameters and a **draft** of {draft:.2f} M that
+guesses its next tokens. Both share one byte-level BPE of {vocab} entries made from the text.
+
+| | target | draft |
+|---|---|---|
+| layers x width (heads) | {target_shape} | {draft_shape} |
+| parameters (tied embeddings) | {target:.2f} M | {draft:.2f} M |
+| tokens read | {target_tokens:,} | {draft_tokens:,}, then {distill_tokens:,} distilling |
+| validation loss, nats a token | **{target_loss:.3f}** | **{draft_loss:.3f}** |
+
+Weights are stored in float16; every number here was measured on these files in float32 arithmetic.
+
+"""
+
+
+def _shape(recipe: Recipe, name: str) -> str:
+    shape = recipe.target if name == "target" else recipe.draft
+    return f"{shape.layers} x {shape.hidden} ({shape.hidden // shape.head})"
+
+
+def _front(m: dict, recipe: Recipe) -> str:
+    main, size = m["measured"]["validation"]["main"], m["measured"]["parameters"]
+    return FRONT.format(
+        target=size["target"] / 1e6, draft=size["draft"] / 1e6, vocab=recipe.vocab,
+        target_shape=_shape(recipe, "target"), draft_shape=_shape(recipe, "draft"),
+        target_tokens=m["target_tokens"], draft_tokens=m["draft_tokens"],
+        distill_tokens=m["distill_tokens"], target_loss=main["target"], draft_loss=main["draft"])
+
+
+def _data(m: dict, recipe: Recipe) -> str:
+    lines = ["## Data and licences\n",
+             "| source | works trained on | held out | weight by phase | what | licence |",
+             "|---|---|---|---|---|---|"]
+    for name, count in m["sources"].items():
+        what, licence = SOURCES.get(name, ("text of whoever trained this pair", "not stated"))
+        weight = " / ".join(f"{p.mix.get(name, p.mix.get('*', 0.0)):g}" for p in recipe.phases)
+        lines.append(f"| `{name}` | {count['train']:,} | {count['held']:,} | {weight} | {what} "
+                     f"| {licence} |")
+    spans = " / ".join(f"until {p.until:.0%}" for p in recipe.phases)
+    return "\n".join(lines) + f"""
+
+Weight: how often a work stands in one pass over the data, for the phases of the target's
+training ({spans}). About 3 % of the works are held out by a hash of their text and never
+trained on. The text was cleaned to ASCII. Long works were cut into passages. Forty of a hundred
+short works carried a condition made from themselves, `Words: dog, rain, happy` on a line before
+`Story:`. The training text itself is not part of this repository.
+
+"""
+
+
+def _training(m: dict, recipe: Recipe) -> str:
+    log = m["target_log"]
+    tokens = m["target_tokens"]
+    before = [e for e in log if e["tokens"] <= recipe.space_from * tokens]
+    rows = "\n".join(f"| {e['tokens']:,} | {e['validation']:.3f} |" for e in log[:: max(
+        1, len(log) // 12)])
+    change = (f"Plain validation loss (32 k tokens) was {before[-1]['validation']:.3f} just before "
+              f"that quarter and {log[-1]['validation']:.3f} at its end" if before else
+              f"Plain validation loss at the end: {log[-1]['validation']:.3f}")
+    ahead = ", ".join(f"{x:.0%}" for x in m["measured"]["space_accuracy"])
+    return f"""## Training
+
+Plain next-token prediction; in the last quarter of the target's training every second row also
+carried SPACE's semi-autoregressive objective (arXiv 2402.11809, k = {SPACE_K}, `<|mask|>`).
+{change}; the learning rate fell to nearly zero over the last {recipe.decay:.0%} of training, so the
+difference is not the objective's doing alone. Slots 0 to {SPACE_K} of a mask group, which stand for
+the next token and the {SPACE_K} after it, name the right one (1 to {SPACE_K + 1} tokens beyond the
+unseen next one) in {ahead} of the held-out cases.
+
+| target tokens | validation loss |
+|---|---|
+{rows}
+
+The draft read the text, then learnt the target's predictions (KL, and cross-entropy on its first
+choice) over {m["generated_tokens"]:,} tokens of the target's own stories, written from training
+prompts, and over the text. Its validation loss was {m["measured"]["draft_before_validation"]:.3f}
+before distillation and {m["measured"]["validation"]["main"]["draft"]:.3f} after; distillation
+is for acceptance, not for this loss.
+
+"""
+
+
+def _results(m: dict) -> str:
+    measured = m["measured"]
+    table = "\n".join(
+        f"| {'`tinystories*` (the main number)' if n == 'main' else f'`{n}`'} | {v['tokens']:,} | "
+        f"{v['target']:.3f} | {v['draft']:.3f} |"
+        for n, v in sorted(measured["validation"].items(), key=lambda x: x[0] != "main"))
+    rows = [("after distillation", a) for a in measured["acceptance"].values()]
+    rows.append(("before distillation", measured["acceptance_before"]))
+    rates = "\n".join(
+        f"| {name} | {a['k']} | {a['alpha']:.1%} | {a['acceptance_rate']:.1%} "
+        f"| {a['tokens_per_target_call']:.2f} |" for name, a in rows)
+    first, s = rows[0][1], measured["stories"]
+    return f"""## Validation loss on held-out works
+
+| source | tokens | target | draft |
+|---|---|---|---|
+{table}
+
+## Acceptance
+
+Greedy, {first['prompts']} held-out prompts (`assets/prompts/heldout.txt`), {first['tokens']:,}
+tokens of the target's text. alpha = accepted / checked, acceptance rate = accepted / drafted.
+
+| draft | K | alpha | acceptance rate | tokens per target call |
+|---|---|---|---|---|
+{rates}
+
+## Stories
+
+Of the {s['prompts']} held-out prompts continued greedily for at most {s['max_new_tokens']} tokens,
+{s['ended']} stories came to their own end and {s['looped']} repeated some run of twelve tokens
+three times or more. Below are three in full, unedited: the first condition's and
+the first two openings' of the prompts file, not chosen for their quality.
+
+""" + "\n\n".join("```text\n" + text.strip() + "\n```" for text in s["shown"]) + "\n\n"
+
+
+def _close(m: dict) -> str:
+    return f"""## Use and limits
+
+Made to show and measure assisted decoding on a laptop without a download. It writes simple English
+stories and nothing else: it knows no facts, follows no instructions but `Words: ... Story:`, and
+often forgets one of the words. Names, gender and roles follow the clichés of its training text.
+
+## Reproduce
+
+```sh
+stairs train --corpus CORPUS --out assets/pair --work train-work --recipe {m["recipe"]} \\
+  --target-tokens {m["target_tokens"]} --draft-tokens {m["draft_tokens"]} \\
+  --distill-tokens {m["distill_tokens"]} --seed {m["seed"]}
+```
+
+`CORPUS` is a folder with the sources above as `NAME.txt` or `NAME.txt.xz`, works separated by
+`<|endoftext|>`. The run resumes from `train-work` after a stop;
+`accelerate launch -m stairs_core train` takes the same options on several GPUs.
+All numbers above are in `metrics.json`.
+"""
+
+
+def write_card(path: Path, metrics: dict, recipe: Recipe) -> None:
+    """Write the card to ``path`` from what the stages measured."""
+    parts = [_front(metrics, recipe), _data(metrics, recipe), _training(metrics, recipe),
+             _results(metrics), _close(metrics)]
+    path.write_text("".join(parts), encoding="utf-8")

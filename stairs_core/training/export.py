@@ -1,0 +1,112 @@
+"""Writes the pair: float16 safetensors, tokenizer, measured numbers and the model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, GenerationConfig, LlamaForCausalLM
+
+from .card import write_card
+from .evaluate import (
+    acceptance,
+    greedy_text,
+    looping,
+    space_accuracy,
+    validation_loss,
+    validation_rows,
+)
+from .prompts import read_prompts
+from .recipes import SPACE_K
+from .stages import Sitting
+from .stream import END_ID
+
+SHARD = "14MB"
+"""Largest shard asked for; with its header a file stays below 15 MB."""
+
+STORY_TOKENS = 300
+
+
+def save_model(model: LlamaForCausalLM, tokenizer: object, folder: Path) -> None:
+    """Write ``folder`` anew: float16 shards, configuration, greedy generation, tokenizer."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.to(torch.float16)
+    model.config.dtype = torch.float16
+    model.generation_config = GenerationConfig(
+        do_sample=False, bos_token_id=END_ID, eos_token_id=END_ID, pad_token_id=END_ID)
+    model.save_pretrained(folder, max_shard_size=SHARD)
+    tokenizer.save_pretrained(folder)
+    # save_pretrained leaves the key out for a class that does not build itself from it.
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = "float16"
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load_exported(folder: Path) -> nn.Module:
+    """The exported weights in float32 arithmetic: what people will run, so what is measured."""
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True,
+                                                 dtype=torch.float32)
+    return model.eval()
+
+
+def sample_stories(target: nn.Module, sitting: Sitting, prompts: list[str]) -> dict:
+    """Greedy stories for all prompts: how many end and how many loop, and three in full.
+
+    The three are the first conditions' and the first openings' of the file, not the best ones.
+    """
+    tokenizer = sitting.tokenizer
+    room = min(STORY_TOKENS, sitting.recipe.positions - 64)
+    ended = looped = 0
+    texts = []
+    for prompt in prompts:
+        ids = greedy_text(target, tokenizer, prompt, room).tolist()
+        ended += ids[-1] == END_ID
+        looped += looping(ids)
+        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
+    half = len(prompts) // 2
+    shown = [texts[i] for i in (0, half, half + 1) if i < len(texts)]
+    return {"prompts": len(prompts), "ended": ended, "looped": looped, "max_new_tokens": room,
+            "shown": shown}
+
+
+def measure(sitting: Sitting, out: Path) -> dict:
+    """All numbers of the card that need the finished pair."""
+    target, draft = load_exported(out / "target"), load_exported(out / "draft")
+    first = sitting.trained("draft", sitting.recipe.draft).cpu().float()
+    tokenizer, length = sitting.tokenizer, min(512, sitting.recipe.positions)
+    rows = {n: validation_rows(tokenizer, works, length, 60_000)
+            for n, works in sitting.corpus.held.items() if works}
+    rows["main"] = validation_rows(tokenizer, sitting.held_stories, length)
+    prompts = read_prompts(sitting.args.prompts)
+    new = min(200, sitting.recipe.positions // 2)
+    return {
+        "parameters": {"target": target.num_parameters(), "draft": draft.num_parameters()},
+        "validation": {n: {"target": validation_loss(target, r), "draft": validation_loss(draft, r),
+                           "tokens": r[:, 1:].numel()} for n, r in rows.items()},
+        "draft_before_validation": validation_loss(first, rows["main"]),
+        "space_accuracy": space_accuracy(target, rows["main"][:48], SPACE_K),
+        "acceptance": {k: acceptance(target, draft, tokenizer, prompts, k, new) for k in (3, 5)},
+        "acceptance_before": acceptance(target, first, tokenizer, prompts, 5, new),
+        "stories": sample_stories(target, sitting, prompts),
+    }
+
+
+def export_stage(sitting: Sitting) -> None:
+    """Write the pair under ``--out``, measure it, and write its card."""
+    out = sitting.args.out
+    out.mkdir(parents=True, exist_ok=True)
+    recipe = sitting.recipe
+    trained = {"target": ("target", recipe.target), "draft": ("distill", recipe.draft)}
+    for folder, (stage, shape) in trained.items():
+        save_model(sitting.trained(stage, shape), sitting.tokenizer, out / folder)
+    lists = sorted(p for n in sitting.corpus.sources
+                   for p in sitting.args.corpus.glob(f"{n}.ATTRIBUTION.tsv"))
+    if lists:
+        (out / "ATTRIBUTION.tsv").write_bytes(b"".join(p.read_bytes() for p in lists))
+    metrics = sitting.note(measured=measure(sitting, out), recipe=sitting.recipe.name,
+                           seed=sitting.args.seed)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
+    write_card(out / "README.md", metrics, sitting.recipe)
