@@ -1,0 +1,80 @@
+"""The bundled pair: what it is, and that on it every way to decode writes transformers' text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import ROOT
+
+from stairs_core import bench
+from stairs_core.metrics import fold
+from stairs_core.models import load_pair
+from stairs_core.race import Runner
+from stairs_core.settings import BACKENDS, Settings
+
+PAIR = ROOT / "assets" / "pair"
+HELD_OUT = bench.read_prompts(ROOT / "assets" / "prompts" / "heldout.txt", 50)
+KS = (1, 2, 4, 6, 10)
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return load_pair("bundled", device="cpu", dtype="float32")
+
+
+def test_it_is_small_whole_and_safe():
+    files = [p for p in PAIR.rglob("*") if p.is_file()]
+    assert all(p.stat().st_size <= 15 * 2**20 for p in files)
+    assert sum(p.stat().st_size for p in files) <= 60 * 2**20
+    assert not [p for p in files if p.suffix in (".bin", ".pt", ".pkl")]
+    for name in ("target", "draft"):
+        config = json.loads((PAIR / name / "config.json").read_text(encoding="utf-8"))
+        assert (config["model_type"], config["vocab_size"]) == ("llama", 4096)
+
+
+def test_it_is_what_its_card_says(bundled):
+    sizes = [sum(p.numel() for p in m.parameters()) for m in (bundled.target, bundled.draft)]
+    assert 12e6 <= sizes[0] <= 27e6
+    assert 1e6 <= sizes[1] <= 3e6
+    assert bundled.draft.config.num_hidden_layers <= 2
+    vocabulary = bundled.tokenizer.get_vocab()
+    assert len(vocabulary) == 4096
+    assert {"<|endoftext|>", "<|mask|>"} <= set(vocabulary)
+    assert bundled.eos_ids == {vocabulary["<|endoftext|>"]}
+
+
+def check(pair, prompt: str, backends, ks, new: int) -> None:
+    expected, _ = bench.greedy_by_transformers(pair, prompt, Settings(max_new_tokens=new))
+    for backend in backends:
+        for k in ks:
+            runner = Runner(pair, prompt, Settings("model", k, new, backend))
+            assert [t.id for s in runner.decode() for t in s.committed] == expected
+
+
+@pytest.mark.parametrize("prompt", HELD_OUT[::17])
+def test_the_stairs_write_what_transformers_writes(bundled, prompt):
+    check(bundled, prompt, BACKENDS, (2, 6), 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prompt", HELD_OUT)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_on_every_held_out_prompt(bundled, prompt, backend):
+    check(bundled, prompt, [backend], KS, 40)
+
+
+def test_the_draft_earns_its_keep(bundled):
+    steps = []
+    for prompt in HELD_OUT[::10]:
+        steps += list(Runner(bundled, prompt, Settings(k=4, max_new_tokens=64)).decode())
+    alpha = fold(steps).alpha
+    assert alpha is not None
+    assert alpha > 0.7
+
+
+def test_the_stories_do_not_loop(bundled):
+    for prompt in HELD_OUT[::10]:
+        words = bench.greedy_by_transformers(bundled, prompt, Settings(max_new_tokens=160))[0]
+        grams = [tuple(words[i : i + 6]) for i in range(len(words) - 5)]
+        assert len(set(grams)) > 0.75 * len(grams), prompt
