@@ -16,3 +16,6 @@ if __name__ == "__main__":
     except ValueError as error:
         print(f"stairs train: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt as stopped:
+        print(f"stairs train: {stopped}; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)

@@ -192,6 +192,9 @@ def run(args: argparse.Namespace) -> dict:
     recipe = get_recipe(args.recipe)
     args.prompts = args.prompts or args.out.parent / "prompts" / "heldout.txt"
     accelerator = Accelerator(cpu=args.device == "cpu")
+    if args.device not in ("auto", accelerator.device.type):
+        raise InputError(f"This machine has no {args.device!r} device for training: "
+                         "pass --device auto or cpu.")
     args.work.mkdir(parents=True, exist_ok=True)
     random.seed(args.seed)
     sitting = Sitting(args, recipe, accelerator, args.work)

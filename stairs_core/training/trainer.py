@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -156,7 +157,7 @@ def train(model: nn.Module, loss: nn.Module, batches: Callable[[int], list[Batch
             if main and (done % plan.eval_every == 0 or done == plan.steps):
                 log.append({"step": done, "tokens": done * plan.tokens_per_step,
                             "loss": round(value.item(), 4), **evaluate()})
-                tqdm.write(f"{plan.name}: {log[-1]}")
+                tqdm.write(f"{plan.name}: {log[-1]}", file=sys.stderr)
             asked = _any(stop.asked, accelerator)
             last = done in (plan.steps, stop_at) or asked
             if main and (last or time.monotonic() - saved > SAVE_SECONDS):
