@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -40,8 +41,9 @@ def convert(value: Any, hint: Any) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return build(hint, value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(value):
+                return float(value)
     elif hint in (int, str, bool) and type(value) is hint:
         return value
     raise TypeError(f"`{value!r:.40}`")

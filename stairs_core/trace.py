@@ -7,6 +7,7 @@ A trace file holds one or more lanes (the runs of one race). Every line is one J
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator
@@ -144,8 +145,10 @@ def dumps(recordings: Iterable[Recording]) -> str:
 
 def write(path: str | Path, recordings: Iterable[Recording]) -> None:
     """Raises InputError when the file cannot be written."""
+    # What UTF-8 cannot hold, half a character, becomes its JSON escape.
+    data = dumps(recordings).encode("utf-8", "backslashreplace")
     try:
-        Path(path).write_text(dumps(recordings), encoding="utf-8", newline="\n")
+        Path(path).write_bytes(data)
     except OSError as e:
         raise InputError(f"The trace cannot be written to {path}: {e.strerror}.") from e
 
@@ -154,13 +157,17 @@ def read(path: str | Path) -> list[Recording]:
     """The lanes of a trace file. Raises InputError, in one sentence, for anything else."""
     path = Path(path)
     try:
-        size = path.stat().st_size
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+            size = max(len(data), path.stat().st_size)
         if size > MAX_BYTES:
             raise InputError(
                 f"{path.name} is {size / 2**20:.0f} MB; a trace can have {MAX_BYTES >> 20} MB at "
                 "most: record a shorter run."
             )
-        return loads(path.read_bytes().decode("utf-8"), path.name)
+        # Not final: where the file was cut inside a character, its last line is what is cut off.
+        text, _ = codecs.utf_8_decode(data, "strict", False)
+        return loads(text, path.name)
     except OSError as e:
         raise InputError(f"{path} cannot be read: {e.strerror}.") from e
     except UnicodeDecodeError as e:

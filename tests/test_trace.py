@@ -1,0 +1,250 @@
+"""Traces: what is written comes back, and whatever else a file holds is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from stairs_core import trace
+from stairs_core.errors import InputError
+from stairs_core.trace import Prediction, Recording, Run, Step, Stop, Token
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "${1+1} {{x}}",
+    "line\nbreak\r\n\u2028\u2029\x85",
+    "\x1b[31m\x00\x7f",
+    "é 你好 🦊 שלום \u202e",
+    "half a character: \ud83d",
+    '"quoted" \\u0041',
+    "",
+]
+
+
+def head(**changes) -> Run:
+    values = {
+        "name": "model",
+        "prompt": "a b",
+        "prompt_ids": (1, 2),
+        "prompt_tokens": ("a", " b"),
+        "target": "t",
+        "draft": None,
+        "drafter": "model",
+        "k": 2,
+        "backend": "single_kv",
+        "max_new_tokens": 9,
+        "exactness": "token-exact",
+        "dtype": "float32",
+        "device": "cpu",
+        "hardware": "CPU",
+        "versions": {"torch": "2"},
+        "created": "2026-01-01T00:00:00+00:00",
+    }
+    return Run(**values | changes)
+
+
+def recording(text: str = " é") -> Recording:
+    """Two steps: a correction at the second of two guesses, then a bonus that ends the text."""
+    first = Step(
+        0,
+        2,
+        (
+            Token(3, text, "accepted", "model"),
+            Token(4, text, "rejected", "model"),
+            Token(5, text, "correction", "target"),
+        ),
+        (Prediction(3, text, 1.5), Prediction(5, text, 0.25), Prediction(6, text, 2.0)),
+        1,
+        0.1,
+        0.2,
+        0.05,
+        0.35,
+    )
+    last = Step(
+        1, 4, (Token(0, text, "bonus", "target"),), (Prediction(0, text, 9.0),), 0,
+        0.0, 0.2, 0.05, 0.6, "eos",
+    )  # fmt: skip
+    return Recording(head(), (first, last), Stop("eos", text))
+
+
+def lines(*recordings: Recording) -> list[dict]:
+    return list(trace.events(recordings or [recording()]))
+
+
+def dump(records: list[dict]) -> str:
+    return "".join(json.dumps(r) + "\n" for r in records)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(InputError) as caught:
+        trace.loads(text, "x.jsonl")
+    return sentence(caught.value)
+
+
+def sentence(error: Exception) -> str:
+    text = str(error)
+    assert "\n" not in text
+    assert text.endswith(".")
+    assert len(text) < 200
+    return text
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+def test_a_trace_comes_back_as_it_was_written(tmp_path, text):
+    lanes = [recording(text), replace(recording(text), run=head(name=text, prompt=text, chat=True))]
+    file = tmp_path / "a.jsonl"
+    trace.write(file, lanes)
+    assert trace.read(file) == lanes
+    # JSON Lines for any reader: one object a line, and nothing in a string ends one.
+    assert len(file.read_bytes().split(b"\n")) == 2 * 4 + 1
+    assert [json.loads(line)["lane"] for line in file.read_bytes().splitlines()] == [0] * 4 + [
+        1
+    ] * 4
+
+
+def test_lanes_may_be_interleaved():
+    a, b = lines(), [{**r, "lane": 1} for r in lines()]
+    mixed = [r for pair in zip(a, b, strict=True) for r in pair]
+    assert trace.loads(dump(mixed)) == [recording(), recording()]
+
+
+def test_a_lane_without_steps_comes_back():
+    empty = Recording(head(), (), Stop("stopped", ""))
+    assert trace.loads(trace.dumps([empty])) == [empty]
+
+
+def test_unknown_fields_and_windows_line_ends_are_let_by():
+    odd = dump([{**r, "later": [1]} for r in lines()]).replace("\n", "\r\n")
+    assert trace.loads(odd) == [recording()]
+
+
+def test_committed_tokens_are_the_ones_in_the_text():
+    first, last = recording().steps
+    assert [t.id for t in first.committed] == [3, 5]
+    assert [t.id for t in first.drafted] == [3, 4]
+    assert [t.id for t in last.committed] == [0]
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path):
+    whole = trace.dumps([recording()]).encode()
+    file = tmp_path / "cut.jsonl"
+    head_length = whole.index(b"\n")
+    for size in range(len(whole) - 1):
+        file.write_bytes(whole[:size])
+        with pytest.raises(InputError) as caught:
+            trace.read(file)
+        told = sentence(caught.value)
+        assert "cut off" in told or size < head_length, (size, told)
+    file.write_bytes(whole[:-1])
+    assert trace.read(file) == [recording()], "only the last line break is missing"
+
+
+def test_a_file_that_is_no_trace_is_refused(tmp_path):
+    file = tmp_path / "no.jsonl"
+    for data, reason in {
+        b"": "empty",
+        b"\n \n": "empty",
+        b"hello\n": "not a JSON object",
+        b"\x89PNG\r\n": "not UTF-8",
+        b"{}\n": "no run, step or stop",
+        b"[1]\n": "no run, step or stop",
+        b"null\n": "no run, step or stop",
+        b'{"type": ["run"]}\n': "no run, step or stop",
+        b"[" * 100_000: "not a JSON object",
+    }.items():
+        file.write_bytes(data)
+        with pytest.raises(InputError, match=reason) as caught:
+            trace.read(file)
+        assert "no.jsonl" in sentence(caught.value)
+
+
+def test_a_file_that_cannot_be_read_or_written_is_refused(tmp_path):
+    for path in (tmp_path / "missing.jsonl", tmp_path):
+        with pytest.raises(InputError, match="cannot be read") as caught:
+            trace.read(path)
+        sentence(caught.value)
+    with pytest.raises(InputError, match="cannot be written") as caught:
+        trace.write(tmp_path, [recording()])
+    sentence(caught.value)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
+    file = tmp_path / "huge.jsonl"
+    with file.open("wb") as f:
+        f.truncate(50 * 2**20)
+    with pytest.raises(InputError, match="50 MB") as caught:
+        trace.read(file)
+    sentence(caught.value)
+
+
+def test_a_newer_schema_is_refused_whatever_else_it_says():
+    told = refusal(dump([{"type": "run", "lane": 0, "schema": 2, "name": ["changed"]}]))
+    assert "newer Stairs (schema 2" in told
+
+
+@pytest.mark.parametrize("field", ["lane", "prompt_ids", "draft", "k", "versions"])
+def test_a_missing_field_is_named(field):
+    run, *rest = lines()
+    run = {k: v for k, v in run.items() if k != field}
+    told = refusal(dump([run, *rest]))
+    assert "damaged: line 1" in told
+    assert field == "lane" or f"`{field}`" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        (0, "k", "6"),
+        (0, "k", True),
+        (0, "k", 6.0),
+        (0, "chat", 1),
+        (0, "prompt", 5),
+        (0, "prompt_ids", "12"),
+        (0, "prompt_ids", [1, None]),
+        (0, "versions", {"torch": 2}),
+        (0, "schema", 0.5),
+        (1, "elapsed", float("nan")),
+        (1, "elapsed", float("inf")),
+        (1, "elapsed", 10**400),
+        (1, "elapsed", "0.1"),
+        (1, "stop", "because"),
+        (1, "tokens", [{"id": 1, "text": "a", "status": "guessed", "source": "x"}]),
+        (1, "tokens", [1]),
+        (3, "reason", None),
+        (3, "text", ["a"]),
+    ],
+)
+def test_a_wrong_type_is_refused(line, field, value):
+    records = lines()
+    records[line][field] = value
+    told = refusal(dump(records))
+    assert f"damaged: line {line + 1}" in told
+    assert f"`{field}`" in told
+
+
+@pytest.mark.parametrize(
+    "change", [{"start": 3}, {"accepted": 3}, {"accepted": -1}, {"tokens": []}]
+)
+def test_a_step_that_contradicts_itself_is_refused(change):
+    records = lines()
+    records[1].update(change)
+    assert "its step 0 contradicts itself" in refusal(dump(records))
+
+
+def test_steps_out_of_order_are_refused():
+    run, first, last, stop = lines()
+    assert "contradicts itself" in refusal(dump([run, last, first, stop]))
+
+
+def test_records_need_a_lane_that_is_open():
+    run, first, last, stop = lines()
+    assert "no lane" in refusal(dump([first]))
+    assert "no lane" in refusal(dump([{**run, "lane": 1}]))
+    assert "no lane" in refusal(dump([{**run, "lane": -1}]))
+    assert "no lane" in refusal(dump([run, run]))
+    assert "no lane" in refusal(dump([run, {**first, "lane": -1}]))
+    assert "after its lane has ended" in refusal(dump([run, stop, first]))
+    assert "cut off" in refusal(dump([run]))
+    assert "cut off" in refusal(dump([run, first, last]))
