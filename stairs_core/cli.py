@@ -1,0 +1,106 @@
+"""The command line: what may be asked for, and how every ending is told.
+
+Options are checked before torch is imported, so that a slip is answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from . import commands, drafters, training
+from .errors import InputError
+from .render.cells import clip, visible
+from .settings import BACKENDS, K_RANGE, LENGTH_RANGE, Settings
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+BAD_INPUT, FAILED, CLOSED_PIPE = 2, 1, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit status. Nothing but ``--help`` leaves by SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        args = _parser().parse_args(argv)
+        status = args.command(args)
+        sys.stdout.flush()
+        return status
+    except InputError as e:
+        return _complain(str(e), BAD_INPUT)
+    except KeyboardInterrupt:
+        return commands.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left; the interpreter would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except Exception as e:
+        if os.environ.get("STAIRS_DEBUG") == "1":
+            raise
+        return _complain(f"Stairs failed: {type(e).__name__}: {e}", FAILED)
+
+
+def _complain(sentence: str, status: int) -> int:
+    print(clip(visible(" ".join(sentence.split())), 500), file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence; argparse would print the usage too."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message[:1].upper()}{message[1:]} (see {self.prog} --help).")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="stairs", description="See, measure and trust assisted decoding.", allow_abbrev=False
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], summary: str):
+        sub = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub.set_defaults(command=run)
+        return sub
+
+    run = command("run", commands.run, "Decode one prompt and say what it took.")
+    run.add_argument("--drafter", default="model", help=f"one of {', '.join(drafters.NAMES)}")
+    _add_decoding(run)
+    race = command(
+        "race", commands.race, "Decode one prompt several ways, side by side on a fair clock."
+    )
+    race.add_argument("--lanes", default="none,model", help="drafters, with commas between them")
+    _add_decoding(race)
+    show = command("show", commands.show, "Draw a trace in the terminal.")
+    show.add_argument("file", metavar="FILE", help="a trace that --trace or the page has saved")
+    show.add_argument("--step", type=int, metavar="N", help="the stairs of step N, from 1")
+    show.add_argument("--no-color", action="store_true", help="marks only")
+    train = command("train", commands.train, "Train a target and a draft from a folder of text.")
+    training.add_arguments(train)
+    train.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    return parser
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    usual = Settings()
+    add = parser.add_argument
+    add("--prompt", required=True, metavar="TEXT")
+    add("--pair", default="bundled", help="bundled, a folder, or TARGET:DRAFT (default: bundled)")
+    add("--k", type=int, default=usual.k, help=f"guesses a step, {_range(K_RANGE, usual.k)}")
+    length = _range(LENGTH_RANGE, usual.max_new_tokens)
+    add("--max-new-tokens", type=int, default=usual.max_new_tokens, metavar="N", help=length)
+    add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
+    add("--dtype", default="auto", choices=DTYPES)
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--chat", action="store_true", help="wrap the prompt in the chat template")
+    add("--trace", metavar="FILE", help="save what happened, for show and for the page")
+    add("--json", action="store_true", help="end stdout with one JSON object")
+
+
+def _range(bounds: tuple[int, int], usual: int) -> str:
+    return f"{bounds[0]} to {bounds[1]} (default: {usual})"

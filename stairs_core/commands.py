@@ -1,0 +1,182 @@
+"""What the commands do: ``stairs run``, ``race``, ``show`` and ``train``.
+
+Each takes the parsed options and returns the exit status. Results go to stdout, progress to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import metrics, trace, training
+from .errors import InputError
+from .render import terminal
+from .render.cells import Paint, visible
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .race import Runner
+
+INTERRUPTED = 130
+
+
+def run(args: argparse.Namespace) -> int:
+    (runner,) = runners = _runners(args, {args.drafter: args.drafter})
+    if args.json:
+        recordings, status = _decode(runners, args.trace, _counts(runners))
+        print(json.dumps(_report(recordings[0])))
+        return status
+    recordings, status = _decode(runners, args.trace, _typewriter(runner))
+    print(flush=True)
+    print("\n".join(terminal.table(recordings, _paint(sys.stderr))), file=sys.stderr)
+    return status
+
+
+def race(args: argparse.Namespace) -> int:
+    names: dict[str, str] = {}
+    for drafter in args.lanes.split(","):
+        count = list(names.values()).count(drafter.strip()) + 1
+        names[drafter.strip() + (f"#{count}" if count > 1 else "")] = drafter.strip()
+    if len(names) < 2:
+        raise InputError("A race needs two lanes or more: name drafters, such as none,model.")
+    runners = _runners(args, names)
+    recordings, status = _decode(runners, args.trace, _counts(runners))
+    if args.json:
+        compared = [metrics.compare(recordings[0], r) for r in recordings[1:]]
+        parted = [asdict(c.first_difference) for c in compared if c.first_difference]
+        report = {
+            "lanes": [{"name": r.run.name, **_report(r)} for r in recordings],
+            "speedup": compared[-1].speedup,
+            "identical": all(c.identical for c in compared),
+            "first_difference": parted[0] if parted else None,
+        }
+        print(json.dumps(report))
+    else:
+        print("\n".join([*terminal.table(recordings, _paint()), terminal.verdict(recordings)]))
+    return status
+
+
+def show(args: argparse.Namespace) -> int:
+    recordings = trace.read(args.file)
+    columns = shutil.get_terminal_size().columns
+    color = _paint().color and not args.no_color
+    print(terminal.draw(recordings, columns, color=color, step=args.step), end="")
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    try:
+        report = training.main(args)
+    except ValueError as e:
+        raise InputError(str(e)) from e
+    print(json.dumps(report, indent=None if args.json else 1))
+    return 0
+
+
+def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
+    """One for each lane (its name: its drafter), on one pair."""
+    base = Settings(
+        k=args.k, max_new_tokens=args.max_new_tokens, backend=args.backend, chat=args.chat
+    )
+    settings = {name: replace(base, drafter=drafter) for name, drafter in lanes.items()}
+    if not args.prompt.strip():
+        raise InputError("The prompt is empty: type a few words for the models to go on from.")
+    if args.trace is not None:
+        _check_writable(Path(args.trace))
+    _progress("Loading the models")
+    try:
+        from .models import load_pair
+        from .race import Runner
+
+        pair = load_pair(args.pair, args.device, args.dtype)
+        return [Runner(pair, args.prompt, s, name) for name, s in settings.items()]
+    finally:
+        _progress("")
+
+
+def _check_writable(path: Path) -> None:
+    """Before minutes of decoding, not after."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(
+            f"The trace cannot be written to {path}: name a file in a folder there is."
+        )
+
+
+def _decode(
+    runners: list[Runner], file: str | None, watch: Callable[[int, trace.Event], None]
+) -> tuple[list[trace.Recording], int]:
+    """The recordings and the exit status. Whatever ends the race, what was made is kept."""
+    from .race import race
+
+    status = 0
+    try:
+        for lane, record in race(runners):
+            watch(lane, record)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    finally:
+        _progress("")
+        recordings = [r.recording() for r in runners]
+        if file is not None:
+            trace.write(file, recordings)
+    return recordings, status
+
+
+def _typewriter(runner: Runner) -> Callable[[int, trace.Event], None]:
+    """Prints the text as it comes; into a pipe, exactly the text."""
+    terminal_ = sys.stdout.isatty()
+    special = set(runner.pair.tokenizer.all_special_ids)
+
+    def watch(_: int, record: trace.Event) -> None:
+        if isinstance(record, trace.Run) and terminal_:
+            print(_paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
+        elif isinstance(record, trace.Step):
+            text = "".join(t.text for t in record.committed if t.id not in special)
+            print(visible(text, "\n") if terminal_ else text, end="", flush=True)
+
+    return watch
+
+
+def _counts(runners: list[Runner]) -> Callable[[int, trace.Event], None]:
+    counts = [0] * len(runners)
+
+    def watch(lane: int, record: trace.Event) -> None:
+        if isinstance(record, trace.Step):
+            counts[lane] += len(record.committed)
+            words = (f"{r.name} {n}" for r, n in zip(runners, counts, strict=True))
+            _progress(f"{', '.join(words)} of {runners[0].settings.max_new_tokens} tokens")
+
+    return watch
+
+
+def _progress(text: str) -> None:
+    """One line on stderr that the next one overwrites; nothing where that is no terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _paint(stream: Any = None) -> Paint:
+    tty = (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
+    return Paint(tty and not os.environ.get("NO_COLOR"))
+
+
+def _report(recording: trace.Recording) -> dict[str, Any]:
+    """What ``--json`` says of one run."""
+    run, stop = recording.run, recording.stop
+    return {
+        "text": stop.text,
+        "token_ids": [t.id for s in recording.steps for t in s.committed],
+        **asdict(metrics.fold(recording.steps)),
+        "stop_reason": stop.reason,
+        "drafter": run.drafter,
+        "k": run.k,
+        "backend": run.backend,
+        "exactness": run.exactness,
+    }

@@ -1,0 +1,209 @@
+"""Recordings drawn in a terminal. Every status is told by marks; colour only repeats them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from .. import metrics
+from ..errors import InputError
+from ..trace import Recording, Step
+from .cells import Paint, Styled, clip, clip_left, pad, visible, width
+
+# Status: marks around its text, its glyph in the strip of steps, its SGR parameters.
+STYLES = {
+    "accepted": ("", "", "━", "32;4"),
+    "correction": ("[", "]", "◆", "33;1"),
+    "bonus": ("{", "}", "●", "36;1"),
+    "rejected": ("~", "~", "╳", "31;9"),
+    "unchecked": (":", ":", "┄", "2"),
+    "dropped": ("/", "/", "∅", "2;9"),
+}
+_COLUMNS = ("lane", "tokens", "seconds", "tok/s", "tok/call", "accepted", "alpha")
+_NONE = "–"
+_ROWS = (
+    "Each row is the text so far and one more guess; after the arrow, what the target says next, "
+    "and by how many logits. ✓ as guessed, ◆ not as guessed and kept instead, ● kept on top of a "
+    "guess that held, · never compared."
+)
+
+
+def draw(
+    recordings: Sequence[Recording], columns: int, *, color: bool = False, step: int | None = None
+) -> str:
+    """A whole trace; with ``step``, counted from 1, the stairs of that step in every lane.
+
+    Raises InputError when no lane has such a step.
+    """
+    paint, columns = Paint(color), max(columns, 20)
+    lines = [*_head(recordings, paint, columns), ""]
+    longest = max(len(r.steps) for r in recordings)
+    if step is not None and not 1 <= step <= longest:
+        raise InputError(f"There is no step {step}: this trace has the steps 1 to {longest}.")
+    for recording in recordings:
+        if step is None:
+            lines += [*_lane(recording, paint, columns), ""]
+        elif step <= len(recording.steps):
+            lines += [*_stairs(recording, step - 1, paint, columns), ""]
+    lines += paint.wrap([(_ROWS, "2")] if step else _legend(), columns)
+    lines += ["", *table(recordings, paint), *paint.wrap([(verdict(recordings), "1")], columns)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def table(recordings: Sequence[Recording], paint: Paint) -> list[str]:
+    """The numbers of every lane, aligned."""
+    rows = [_COLUMNS, *(_numbers(r) for r in recordings)]
+    sizes = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        pad(name, sizes[0])
+        + "".join(f"  {cell:>{size}}" for cell, size in zip(cells, sizes[1:], strict=True))
+        for name, *cells in rows
+    ]
+    return [paint(aligned[0], "2"), *aligned[1:]]
+
+
+def verdict(recordings: Sequence[Recording]) -> str:
+    """How the last lane did against the first, and whether all wrote the same; "" for one lane."""
+    first, *others = recordings
+    if not others:
+        return ""
+    compared = [(r, metrics.compare(first, r)) for r in others]
+    last, comparison = compared[-1]
+    name, base = _name(last), _name(first)
+    speed = f"{name} cannot be timed against {base}: one of them wrote nothing"
+    if comparison.speedup is not None:
+        speed = f"{name} is {comparison.speedup:.2f} times as fast as {base}"
+    for recording, result in compared:
+        if not result.identical:
+            return f"{speed}; {_difference(first, recording, result.first_difference)}."
+    lengths = {metrics.fold(r.steps).new_tokens for r in recordings}
+    if len(lengths) > 1:
+        return f"{speed}; the texts are the same in the {min(lengths)} tokens that all wrote."
+    return f"{speed}; the texts are the same, all {lengths.pop()} tokens."
+
+
+def _difference(first: Recording, other: Recording, where: metrics.Difference | None) -> str:
+    a, b = _name(first), _name(other)
+    if where is None:
+        return f"the texts of {a} and {b} are not equally long"
+    said = [f'"{visible(text)}"' for text in (where.first, where.second)]
+    return (
+        f"the texts part at new token {where.position + 1}: {a} says {said[0]}, {b} {said[1]}, by "
+        f"{where.margin:.2g} logits ({where.verdict})"
+    )
+
+
+def _name(recording: Recording) -> str:
+    return clip(visible(recording.run.name), 24)
+
+
+def _numbers(recording: Recording) -> tuple[str, ...]:
+    s = metrics.fold(recording.steps)
+    return (
+        _name(recording),
+        str(s.new_tokens),
+        f"{s.seconds:.3f}",
+        f"{s.tokens_per_second:.1f}",
+        f"{s.tokens_per_target_call:.2f}",
+        _NONE if s.acceptance_rate is None else f"{s.acceptance_rate:.2f}",
+        _NONE if s.alpha is None else f"{s.alpha:.2f}",
+    )
+
+
+def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[str]:
+    run = recordings[-1].run
+    lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
+    models = f"{run.target} with {run.draft}" if run.draft else run.target
+    setting = f"{models}, K {run.k}, {run.backend}, {run.exactness}, {run.dtype}, {run.hardware}"
+    text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
+    prompt = [("Prompt: ", "1"), (visible(run.prompt, "↵\n"), "2")]
+    return [*paint.wrap([(visible(text), "")], columns), *paint.wrap(prompt, columns)]
+
+
+def _lane(recording: Recording, paint: Paint, columns: int) -> list[str]:
+    steps = recording.steps
+    calls = "1 target call" if len(steps) == 1 else f"{len(steps)} target calls"
+    new = metrics.fold(steps).new_tokens
+    title = f"{_name(recording)}: {new} tokens in {calls}, ended by {recording.stop.reason}"
+    lines = paint.wrap([(title, "1")], columns)
+    lines += paint.wrap(_text(steps), columns, "  ")
+    if any(s.drafted for s in steps):
+        lines += ["", *_strip(steps, paint, columns)]
+    return lines
+
+
+def _text(steps: Sequence[Step]) -> list[Styled]:
+    """The tokens in order, neighbours of one status in one pair of marks."""
+    parts: list[Styled] = []
+    for status, tokens in groupby((t for s in steps for t in s.tokens), key=lambda t: t.status):
+        text = visible("".join(t.text for t in tokens), "↵\n")
+        left, right, _, sgr = STYLES[status]
+        if text:
+            parts.append((f"{left}{text}{right}", sgr))
+    return parts
+
+
+def _legend() -> list[Styled]:
+    parts: list[Styled] = []
+    for name, (left, right, glyph, sgr) in STYLES.items():
+        parts += [(f"{glyph} {left}{name}{right}".replace(" ", "\u00a0"), sgr), ("  ", "")]
+    return parts[:-1]
+
+
+def _strip(steps: Sequence[Step], paint: Paint, columns: int) -> Iterator[str]:
+    """Every step as a word of glyphs; each line starts with the number of its first step."""
+    label = len(str(len(steps)))
+    line, used = "", 0
+    for number, step in enumerate(steps, 1):
+        size = len(step.tokens) + 1
+        if line and label + 3 + used + size > columns:
+            yield line
+            line, used = "", 0
+        line = line or f"  {number:>{label}}"
+        used += size
+        line += " " + "".join(paint(STYLES[t.status][2], STYLES[t.status][3]) for t in step.tokens)
+    yield line
+
+
+def _stairs(recording: Recording, index: int, paint: Paint, columns: int) -> list[str]:
+    """The rows of one step, as the target saw them."""
+    steps, step = recording.steps, recording.steps[index]
+    before = [*recording.run.prompt_tokens, *(t.text for s in steps[:index] for t in s.committed)]
+    title = (
+        f"{_name(recording)}, step {index + 1} of {len(steps)}: {len(step.drafted)} guessed, "
+        f"{step.accepted} accepted, {len(step.committed)} added to the text"
+    )
+    said = [clip(visible(p.text), 16) for p in step.predictions]
+    right = max(map(width, said))
+    room = max(columns - right - 17, 8)
+    context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
+    rows = [_row(step, i, context, room) for i in range(len(said))]
+    left = max(sum(width(text) for text, _ in row) for row in rows)
+    lines = paint.wrap([(title, "1")], columns)
+    for i, row in enumerate(rows):
+        gap = " " * (left - sum(width(text) for text, _ in row))
+        body = "".join(paint(*part) for part in row) + gap
+        margin = f"{step.predictions[i].margin:7.2f}"
+        mark, sgr = _mark(step, i)
+        tail = paint(f"→ {pad(said[i], right)} {margin} {mark}", sgr)
+        lines.append(f"{i:>2} {body} {tail}".rstrip())
+    return lines
+
+
+def _row(step: Step, i: int, context: str, room: int) -> list[Styled]:
+    """The text so far and the first ``i`` guesses, cut from the left where they are too many."""
+    parts: list[Styled] = [(context, "2")]
+    for token in step.drafted[:i]:
+        parts.append(("│" + clip(visible(token.text), room // 3), STYLES[token.status][3]))
+    while sum(width(text) for text, _ in parts) > room:
+        parts[:2] = [("…", "2")]
+    return parts
+
+
+def _mark(step: Step, i: int) -> tuple[str, str]:
+    if i < step.accepted:
+        return "✓", STYLES["accepted"][3]
+    if i > step.accepted:
+        return "·", STYLES["unchecked"][3]
+    status = "correction" if i < len(step.drafted) else "bonus"
+    return STYLES[status][2], STYLES[status][3]
