@@ -65,19 +65,20 @@ def read_prompts(path: Path, count: int) -> list[str]:
 
 
 def bench(
-    pair: Pair, prompts: Sequence[str], lanes: dict[str, Settings], repeats: int
+    pair: Pair, stock: Pair, prompts: Sequence[str], lanes: dict[str, Settings], repeats: int
 ) -> Iterator[list[Row]]:
     """Yields the rows as they stand after every prompt; the last are the result.
 
     Lanes are interleaved, so that whatever slows the machine for a while hits all of them. The row
-    "transformers" is ``target.generate(do_sample=False)``, timed beside a plain run of ours.
+    "transformers" is ``generate(do_sample=False)`` of ``stock``, the same pair loaded with
+    ``pack=False``, timed beside a plain run of ours.
     """
     rows = {name: Row(name) for name in (*lanes, "transformers")}
     for _ in range(repeats):
         for prompt in prompts:
             for name, settings in lanes.items():
                 _race_once(pair, prompt, settings, rows[name])
-            _against_generate(pair, prompt, next(iter(lanes.values())), rows["transformers"])
+            _against_generate(pair, stock, prompt, settings, rows["transformers"])
             yield list(rows.values())
 
 
@@ -101,11 +102,11 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.same += result.identical
 
 
-def _against_generate(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
+def _against_generate(pair: Pair, stock: Pair, prompt: str, settings: Settings, row: Row) -> None:
     plain = _plain(pair, prompt, settings)
     plain.warm_up()
     ours = [t.id for step in plain.decode() for t in step.committed]
-    ids, seconds = greedy_by_transformers(pair, prompt, settings)
+    ids, seconds = greedy_by_transformers(stock, prompt, settings)
     row.speedup.append(plain.clock.elapsed / seconds)
     row.tokens_per_second.append(len(ids) / seconds)
     row.tokens_per_target_call.append(1.0)

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from . import lane, weights
+from . import lane, packed, weights
 from .errors import InputError
 from .text import Speller
 
@@ -22,7 +22,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Pair:
-    """A target, its draft (or None), and what both share. Models are in evaluation mode."""
+    """A target, its draft (or None), and what both share. Models are in evaluation mode.
+
+    ``context_length``: in tokens. ``parameters``: how many the target and the draft have (0: none).
+    """
 
     name: str
     target: Any
@@ -32,6 +35,7 @@ class Pair:
     tokenizer: Any
     eos_ids: frozenset[int]
     context_length: int
+    parameters: tuple[int, int]
 
     @property
     def device(self) -> torch.device:
@@ -51,17 +55,21 @@ class Pair:
 
     def describe(self) -> dict[str, str]:
         """Short strings for people: target, draft, dtype, device."""
-        models = {"target": (self.target_name, self.target), "draft": (self.draft_name, self.draft)}
-        sizes = {k: f"{n} ({_size(m)})" for k, (n, m) in models.items() if m is not None}
-        return {**sizes, "dtype": self.dtype, "device": hardware(self.device)}
+        named = {"target": self.target_name, "draft": self.draft_name}
+        sizes = zip(named.items(), self.parameters, strict=True)
+        models = {role: f"{name} ({_size(n)})" for (role, name), n in sizes if name}
+        return {**models, "dtype": self.dtype, "device": hardware(self.device)}
 
 
-def load_pair(spec: str = "bundled", device: str = "auto", dtype: str = "auto") -> Pair:
+def load_pair(
+    spec: str = "bundled", device: str = "auto", dtype: str = "auto", *, pack: bool = True
+) -> Pair:
     """``spec``: "bundled", a folder (with target/ and draft/, or one model), or TARGET:DRAFT.
 
     ``device``: "auto", "cpu" or "cuda[:n]". ``dtype``: "auto" is float32 on a CPU and, on a GPU,
-    bfloat16 where it has that, else float16. Raises InputError, before any decoding, for what
-    cannot be used, with the reason.
+    bfloat16 where it has that, else float16. ``pack``: see ``packed``; False leaves the models as
+    transformers made them. Raises InputError, before any decoding, for what cannot be used, with
+    the reason.
     """
     where = _device(device)
     kind = _dtype(dtype, where)
@@ -73,6 +81,10 @@ def load_pair(spec: str = "bundled", device: str = "auto", dtype: str = "auto") 
         if draft_name:
             _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
     models = [m for m in (target, draft) if m is not None]
+    parameters = tuple(sum(p.numel() for p in m.parameters()) if m else 0 for m in (target, draft))
+    if pack:
+        for model in models:
+            packed.pack(model)
     return Pair(
         name=spec,
         target=target,
@@ -82,6 +94,7 @@ def load_pair(spec: str = "bundled", device: str = "auto", dtype: str = "auto") 
         tokenizer=tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
         context_length=min(_context_length(m) for m in models),
+        parameters=parameters,
     )
 
 
@@ -191,8 +204,7 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     return getattr(torch, name)
 
 
-def _size(model: Any) -> str:
-    count = sum(p.numel() for p in model.parameters())
+def _size(count: int) -> str:
     return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
 
 

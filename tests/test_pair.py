@@ -34,9 +34,8 @@ def test_it_is_small_whole_and_safe():
 
 
 def test_it_is_what_its_card_says(bundled):
-    sizes = [sum(p.numel() for p in m.parameters()) for m in (bundled.target, bundled.draft)]
-    assert 12e6 <= sizes[0] <= 27e6
-    assert 1e6 <= sizes[1] <= 3e6
+    assert 12e6 <= bundled.parameters[0] <= 27e6
+    assert 1e6 <= bundled.parameters[1] <= 3e6
     assert bundled.draft.config.num_hidden_layers <= 2
     vocabulary = bundled.tokenizer.get_vocab()
     assert len(vocabulary) == 4096
@@ -44,8 +43,14 @@ def test_it_is_what_its_card_says(bundled):
     assert bundled.eos_ids == {vocabulary["<|endoftext|>"]}
 
 
-def check(pair, prompt: str, backends, ks, new: int) -> None:
-    expected, _ = bench.greedy_by_transformers(pair, prompt, Settings(max_new_tokens=new))
+@pytest.fixture(scope="module")
+def stock():
+    """The same models as transformers makes them, for its own ``generate``."""
+    return load_pair("bundled", device="cpu", dtype="float32", pack=False)
+
+
+def check(pair, stock, prompt: str, backends, ks, new: int) -> None:
+    expected, _ = bench.greedy_by_transformers(stock, prompt, Settings(max_new_tokens=new))
     for backend in backends:
         for k in ks:
             runner = Runner(pair, prompt, Settings("model", k, new, backend))
@@ -53,15 +58,15 @@ def check(pair, prompt: str, backends, ks, new: int) -> None:
 
 
 @pytest.mark.parametrize("prompt", HELD_OUT[::17])
-def test_the_stairs_write_what_transformers_writes(bundled, prompt):
-    check(bundled, prompt, BACKENDS, (2, 6), 32)
+def test_the_stairs_write_what_transformers_writes(bundled, stock, prompt):
+    check(bundled, stock, prompt, BACKENDS, (2, 6), 32)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prompt", HELD_OUT)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_same_on_every_held_out_prompt(bundled, prompt, backend):
-    check(bundled, prompt, [backend], KS, 40)
+def test_the_same_on_every_held_out_prompt(bundled, stock, prompt, backend):
+    check(bundled, stock, prompt, [backend], KS, 40)
 
 
 def test_the_draft_earns_its_keep(bundled):
@@ -73,8 +78,8 @@ def test_the_draft_earns_its_keep(bundled):
     assert alpha > 0.7
 
 
-def test_the_stories_do_not_loop(bundled):
+def test_the_stories_do_not_loop(stock):
     for prompt in HELD_OUT[::10]:
-        words = bench.greedy_by_transformers(bundled, prompt, Settings(max_new_tokens=160))[0]
+        words = bench.greedy_by_transformers(stock, prompt, Settings(max_new_tokens=160))[0]
         grams = [tuple(words[i : i + 6]) for i in range(len(words) - 5)]
         assert len(set(grams)) > 0.75 * len(grams), prompt
