@@ -1,0 +1,237 @@
+"""The page: widgets to Settings, trace events to the stage. No algorithm in it.
+
+Run ``python app.py`` and open http://127.0.0.1:7860. HOST and PORT move it; STAIRS_PAIR names
+another pair of models than the bundled one (see ``stairs_core.models.load_pair``).
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import functools
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.themes import Base
+
+from stairs_core import live, trace
+from stairs_core.errors import InputError
+from stairs_core.render import look, page
+from stairs_core.settings import BACKENDS, Settings
+
+ROOT = Path(__file__).resolve().parent
+PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
+PLOTLY = Path(str(find_spec("plotly").origin)).parent / "package_data" / "plotly.min.js"  # type: ignore[union-attr]
+Updates = dict[str, Any]
+"""New values by the name of their component; the others stay as they are."""
+
+_numbers = count(1)
+_running: dict[str, live.Flag] = {}
+_log = logging.getLogger("stairs")
+
+
+def run(
+    prompt: str, k: float, length: float, backend: str, chat: bool, request: gr.Request
+) -> Iterator[Updates]:
+    """Streams one race. Bad input, or a failure, leaves the last result where it was."""
+    session = request.session_hash or ""
+    if session in _running:
+        yield {"notice": page.notice("A run of yours is still going on: stop it, or wait.")}
+        return
+    flag = _running[session] = live.Flag()
+    lines = page.Lines(next(_numbers))
+    try:
+        settings = Settings("model", page.whole(k), page.whole(length), backend, chat)
+        yield {"notice": page.notice("Getting the models ready …", "wait"), **_switch(idle=False)}
+        for records in live.batches(live.race(prompt, settings, flag), flag):
+            lines.add(records)
+            yield {"stage": lines.value(), "notice": page.notice()}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, time.strftime("stairs-%Y%m%d-%H%M%S.jsonl"))
+            path.write_text(lines.text, encoding="utf-8", newline="\n")
+            yield {"stage": lines.value(running=False), **_offer(path), **_switch(idle=True)}
+    except InputError as e:
+        yield {"notice": page.notice(str(e)), **_switch(idle=True)}
+    except Exception as e:  # whatever it is, the visitor is told, and the log has the rest
+        _log.exception("A run failed")
+        yield {"notice": page.notice(page.failure(e)), **_switch(idle=True)}
+    finally:
+        flag.set()
+        _running.pop(session, None)
+
+
+def stop(request: gr.Request) -> None:
+    """Asks the visitor's run, if there is one, to end after the steps that are being made."""
+    if flag := _running.get(request.session_hash or ""):
+        flag.set()
+
+
+def open_trace(path: str | None) -> Updates:
+    """Shows a trace file of the visitor's."""
+    return _show(Path(path), "file", Path(path).name) if path else {}
+
+
+def open_recorded(name: str | None) -> Updates:
+    """Shows one of the recorded runs that come with the page."""
+    path = recorded().get(name or "")
+    return _show(path, "recorded", name or "") if path else {}
+
+
+def recorded() -> dict[str, Path]:
+    """The recorded runs by the names they are shown with."""
+    return {p.stem.replace("-", " "): p for p in sorted(TRACES.glob("*.jsonl"))}
+
+
+def describe() -> Updates:
+    """Waits for the models; says what they are, and opens the switch if they have a template."""
+    try:
+        pair = live.models().result()
+    except InputError as e:
+        return {"notice": page.notice(str(e))}
+    chips = [f"{what}: {words}" for what, words in pair.describe().items()]
+    return {"head": chips, "chat": gr.update(interactive=pair.has_chat_template)}
+
+
+def _show(path: Path, kind: page.Kind, name: str) -> Updates:
+    try:
+        lanes = trace.read(path)
+    except InputError as e:
+        return {"notice": page.notice(str(e))}
+    value = page.value(next(_numbers), trace.dumps(lanes), lanes, kind, name)
+    return {"stage": value, "notice": page.notice(), **_offer(path)}
+
+
+def _offer(path: Path) -> Updates:
+    return {"download": gr.update(value=str(path), interactive=True)}
+
+
+def _switch(*, idle: bool) -> Updates:
+    free = gr.update(interactive=idle)
+    return {"run": free, "stop": gr.update(interactive=not idle), "open": free, "recorded": free}
+
+
+def build() -> gr.Blocks:
+    """The page, its parts wired together."""
+    gr.set_static_paths([PAGE, TRACES, PLOTLY])
+    first = open_recorded(next(iter(recorded()), None))
+    with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
+        parts = {"head": _html("mountHead", "head", [])}
+        with gr.Row(elem_id="columns", equal_height=False):
+            with gr.Column(elem_id="controls", scale=0, min_width=300):
+                parts |= _controls()
+            with gr.Column(elem_id="results", scale=1, min_width=320):
+                stage = first.get("stage")
+                parts["stage"] = _html("mountStage", "stage", stage, plotly=page.url(PLOTLY))
+        _wire(demo, parts)
+    return demo
+
+
+def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
+    """A component drawn by assets/page: no template, since templates run what is put into them."""
+    return gr.HTML(
+        value,
+        elem_id=elem_id,
+        html_template="",
+        apply_default_css=False,
+        head=page.scripts(PAGE),
+        js_on_load=f"Stairs.{mount}(element, props, watch)",
+        **props,
+    )
+
+
+def _controls() -> dict[str, Any]:
+    start, ids = next(iter(page.PROMPTS.values())), look.IDS
+    names, backends = list(recorded()), [(words, name) for name, words in page.BACKENDS.items()]
+    first: dict[str, Any] = {"value": names[0]} if names else {}
+    file: dict[str, Any] = {"value": str(recorded()[names[0]])} if names else {"interactive": False}
+    c: dict[str, Any] = {
+        "prompt": gr.Textbox(start, label="Prompt", lines=4, max_lines=8, elem_id=ids["prompt"])
+    }
+    with gr.Row(elem_id="examples"):
+        for label, text in page.PROMPTS.items():
+            example = gr.Button(label, size="sm", min_width=0)
+            example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
+    c["k"] = gr.Slider(1, 16, 6, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
+    c["length"] = gr.Slider(8, 512, 96, step=1, label="New tokens", elem_id=ids["length"])
+    c["backend"] = gr.Dropdown(
+        backends, value=BACKENDS[0], label="Stairs computed as", elem_id=ids["backend"]
+    )
+    c["chat"] = gr.Checkbox(
+        label="Chat template", info=page.CHAT, interactive=False, elem_id=ids["chat"]
+    )
+    # What is out of range, or unknown, is for Settings to refuse, in a sentence on the page.
+    for name in ("k", "length", "backend"):
+        c[name].preprocess = lambda payload: payload
+    with gr.Row(elem_id="go"):
+        c["run"] = gr.Button("Run", variant="primary", min_width=0, elem_id=ids["run"])
+        c["stop"] = gr.Button("Stop", interactive=False, min_width=0, elem_id=ids["stop"])
+    c["notice"] = _html("mountNotice", "notice", page.notice())
+    c["recorded"] = gr.Dropdown(
+        names, label="Recorded runs", visible=bool(names), elem_id=ids["recorded"], **first
+    )
+    with gr.Row(elem_id="files"):
+        c["open"] = gr.UploadButton("Open trace", size="sm", min_width=0, elem_id=ids["open"])
+        c["download"] = gr.DownloadButton(
+            "Download trace", size="sm", min_width=0, elem_id=ids["download"], **file
+        )
+    return c
+
+
+def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
+    def pick(*names: str) -> list[Any]:
+        return [parts[name] for name in names]
+
+    def named(function: Callable[..., Updates | Iterator[Updates]]) -> Callable[..., Any]:
+        """``function``, its Updates turned into what gradio takes: values by component."""
+
+        @functools.wraps(function)
+        def stream(*args: Any) -> Iterator[dict[Any, Any]]:
+            result = function(*args)
+            for updates in [result] if isinstance(result, dict) else result:
+                yield {parts[name]: value for name, value in updates.items()}
+
+        return stream
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    asked = pick("prompt", "k", "length", "backend", "chat")
+    shown = pick("stage", "notice", "download")
+    switched = pick("run", "stop", "open", "recorded")
+    once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
+    waiting = page.js(page.notice("Waiting for the machine …", "wait"))
+    parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
+    parts["run"].click(named(run), asked, shown + switched, **once, **quiet)
+    parts["stop"].click(stop, queue=False, **quiet)
+    parts["open"].upload(named(open_trace), parts["open"], shown, **quiet)
+    parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **quiet)
+    demo.load(named(describe), None, pick("head", "chat", "notice"), **quiet)
+    demo.unload(stop)
+
+
+def main() -> None:
+    loading = live.models()
+    if live.ZERO_GPU:
+        loading.result()  # there, the models must be on the device before the first call
+    host = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"
+    theme = Base(font=look.FONT, font_mono=look.MONO, radius_size="md")
+    build().queue(default_concurrency_limit=8, max_size=64).launch(
+        server_name=os.environ.get("GRADIO_SERVER_NAME") or os.environ.get("HOST") or host,
+        server_port=int(os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT") or 7860),
+        theme=theme.set(**look.theme()),
+        css_paths=[PAGE / "stage.css"],
+        footer_links=[],
+        max_file_size="100mb",
+        ssr_mode=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

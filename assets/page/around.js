@@ -1,0 +1,84 @@
+// What stands around the race: the legend, the glossary, a number's tile, the line of notices,
+// the head of the page, the theme switch; and the one call that ties each to its Gradio component.
+(function (Stairs) {
+  "use strict";
+
+  const { el, set } = Stairs;
+
+  const LEGEND = [
+    ["accepted", "accepted", "guess kept"],
+    ["rejected", "rejected", "first wrong guess"],
+    ["unchecked", "never checked", "behind a wrong guess"],
+    ["correction", "correction", "the target's own, at a wrong guess"],
+    ["bonus", "bonus", "the target's own, after a full keep"],
+    ["dropped", "dropped", "behind the end"],
+  ];
+
+  const WORDS = [
+    ["Target", "The large model. The text is the one it would write alone."],
+    ["Draft", "The small model that guesses the next few tokens, at most K of them."],
+    ["Stairs", "All beginnings of the guess, from none of it to all of it, checked by the target " +
+      "at once. Each row ends in the token the target would write there."],
+    ["Step", "One guess, one check by the target, one to K + 1 new tokens."],
+    ["Engine clock", "Seconds during which a lane's engine worked. Drawing this page is not on it."],
+    ["Speedup", "Tokens per second of the stairs over those of the target alone."],
+    ["Acceptance rate", "Accepted tokens over all that were drafted."],
+    ["Alpha", "Accepted tokens over those that were checked: what stands behind a wrong guess is left out."],
+    ["Tokens per target call", "New tokens of a step, the target's own included."],
+    ["Margin", "How far, in logits, the target's first choice is ahead of its second."],
+  ];
+
+  Stairs.legend = function () {
+    const items = LEGEND.map(([status, name, meaning]) =>
+      el("span", "", el("span", `st-t ${status}`, name), ` ${meaning}`));
+    const list = el("dl", "");
+    for (const [word, meaning] of WORDS) list.append(el("dt", "", word), el("dd", "", meaning));
+    return el("div", "st-legend", el("div", "st-keys", ...items),
+      el("details", "", el("summary", "", "What these words mean"), list));
+  };
+
+  Stairs.tile = () => el("div", "st-tile", el("b", ""), el("span", ""));
+
+  // Called from `js_on_load` of a gr.HTML component: draws every value it is given.
+  function tie(element, props, watch, draw) {
+    draw(props.value);
+    watch("value", () => draw(props.value));
+  }
+
+  Stairs.mountStage = function (element, props, watch) {
+    const root = element.appendChild(el("div", ""));
+    const stage = new Stairs.Stage(root, props.plotly);
+    element.stage = stage;
+    tie(element, props, watch, (value) => stage.update(value));
+  };
+
+  // One sentence: what is wrong with the input, or what is being waited for.
+  Stairs.mountNotice = function (element, props, watch) {
+    const line = element.appendChild(el("p", "st-notice"));
+    line.setAttribute("role", "status");
+    tie(element, props, watch, (value) => {
+      set(line, Stairs.readable((value && value.text) || ""));
+      line.className = `st-notice ${(value && value.kind) || "none"}`;
+    });
+  };
+
+  Stairs.mountHead = function (element, props, watch) {
+    const mark = el("i", "st-mark", ...[1, 2, 3, 4].map(() => el("b", "")));
+    mark.setAttribute("aria-hidden", "true");
+    const chips = el("span", "st-chips");
+    const theme = el("button", "st-button st-theme");
+    theme.type = "button";
+    const name = () => (document.body.classList.contains("dark") ? "Light" : "Dark");
+    const label = () => set(theme, `${name()} theme`);
+    theme.addEventListener("click", () => document.body.classList.toggle("dark"));
+    new MutationObserver(label).observe(document.body, { attributeFilter: ["class"] });
+    label();
+    const root = element.appendChild(el("div", "st-head", el("h1", "", mark, "Stairs"),
+      el("p", "", "A small model guesses ahead, the large one checks every step of the guess at once."),
+      chips, theme));
+    root.setAttribute("role", "banner");
+    tie(element, props, watch, (value) => {
+      chips.replaceChildren(...(value || []).map((text) => el("span", "st-chip", Stairs.readable(text))));
+    });
+  };
+})((globalThis.Stairs ??= {}));

@@ -1,0 +1,76 @@
+// Figures come from Python (stairs_core/render/charts.py) as plotly JSON. Colours in them are names
+// of this page's CSS variables, looked up here, so one figure serves both themes.
+(function (Stairs) {
+  "use strict";
+
+  const GAP_MS = 250;
+  let loading = null;
+
+  // plotly.min.js is 4.6 MB: fetched once, from this server, when the first figure is drawn.
+  function plotly(url) {
+    loading ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = url;
+      script.onload = () => resolve(globalThis.Plotly);
+      script.onerror = () => reject(new Error(`${url} cannot be loaded`));
+      document.head.append(script);
+    });
+    return loading;
+  }
+
+  function coloured(value, style) {
+    if (typeof value === "string") {
+      const name = /^var\((--[\w-]+)\)$/.exec(value);
+      return name ? style.getPropertyValue(name[1]).trim() : value;
+    }
+    if (Array.isArray(value)) return value.map((v) => coloured(v, style));
+    if (value && typeof value === "object") {
+      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v, style)]));
+    }
+    return value;
+  }
+
+  class Chart {
+    constructor(node, url) {
+      this.node = node;
+      this.url = url;
+      this.json = "";
+      this.timer = 0;
+      new MutationObserver(() => this.soon()).observe(document.body, { attributeFilter: ["class"] });
+      new ResizeObserver(() => this.resize()).observe(node);
+    }
+
+    show(json) {
+      if (json === this.json) return;
+      this.json = json;
+      this.soon();
+    }
+
+    // At most four drawings a second; the last figure is always drawn.
+    soon() {
+      if (this.timer || !this.json) return;
+      const wait = Math.max(0, (this.last || 0) + GAP_MS - performance.now());
+      this.timer = setTimeout(() => {
+        this.timer = 0;
+        this.last = performance.now();
+        this.draw();
+      }, wait);
+    }
+
+    async draw() {
+      const library = await plotly(this.url);
+      const style = getComputedStyle(this.node);
+      const { data, layout } = coloured(JSON.parse(this.json), style);
+      layout.font = { ...layout.font, family: style.fontFamily };
+      const options = { displayModeBar: false, responsive: false };
+      await library.react(this.node, data, layout, options);
+      this.drawn = true;
+    }
+
+    resize() {
+      if (this.drawn && this.node.clientWidth) globalThis.Plotly.Plots.resize(this.node);
+    }
+  }
+
+  Object.assign(Stairs, { Chart });
+})((globalThis.Stairs ??= {}));

@@ -1,0 +1,110 @@
+// The page is a fold over a trace: `Fold` reads the lines of a trace file as they arrive, `look`
+// says what is to be seen at one cursor. Nothing here touches the document.
+//
+// Classic scripts that share one namespace, not modules: the same files can be laid into a
+// self-contained HTML page, where a module could not import another.
+(function (Stairs) {
+  "use strict";
+
+  const COMMITTED = new Set(["accepted", "correction", "bonus"]);
+
+  class Fold {
+    // lanes: [{run, steps, stop, counts, text}]; counts[i]: tokens committed after step i.
+    constructor() {
+      this.lanes = [];
+      this.taken = 0;
+    }
+
+    // Takes the lines that `text`, the trace so far, has more than last time. True if there were any.
+    push(text) {
+      const end = text.lastIndexOf("\n") + 1;
+      if (end <= this.taken) return false;
+      for (const line of text.slice(this.taken, end).split("\n")) {
+        if (line.trim()) this.add(JSON.parse(line));
+      }
+      this.taken = end;
+      return true;
+    }
+
+    add(event) {
+      if (event.type === "run") {
+        this.lanes[event.lane] = { run: event, steps: [], stop: null, counts: [] };
+        return;
+      }
+      const lane = this.lanes[event.lane];
+      if (event.type === "stop") {
+        lane.stop = event;
+        return;
+      }
+      lane.counts.push((lane.counts.at(-1) || 0) + committed(event).length);
+      lane.steps.push(event);
+    }
+
+    // The lane whose stairs are drawn and stepped through: the last one that guesses, if any does.
+    get lead() {
+      const lanes = this.lanes;
+      for (let i = lanes.length - 1; i >= 0; i--) if (guesses(lanes[i])) return lanes[i];
+      return lanes.at(-1);
+    }
+  }
+
+  const committed = (step) => step.tokens.filter((t) => COMMITTED.has(t.status));
+  const guesses = (lane) => lane.run.k > 0 && lane.run.drafter !== "none";
+
+  // What is to be seen at step `cursor` of the leading lane; null follows the newest step.
+  // A race is seen at one moment of the engine clock: the other lanes show what they had by then.
+  function look(fold, cursor) {
+    const lead = fold.lead;
+    const total = lead ? lead.steps.length : 0;
+    const index = cursor === null ? total - 1 : Math.max(0, Math.min(cursor, total - 1));
+    const last = index === total - 1;
+    const moment = last || index < 0 ? Infinity : lead.steps[index].elapsed;
+    return {
+      index,
+      total,
+      lead,
+      step: lead && lead.steps[index],
+      lanes: fold.lanes.map((lane) => {
+        const shown = lane === lead ? index + 1 : stepsBy(lane.steps, moment);
+        const tokens = shown ? lane.counts[shown - 1] : 0;
+        const seconds = shown ? lane.steps[shown - 1].elapsed : 0;
+        return { lane, shown, tokens, seconds, plain: !guesses(lane) };
+      }),
+    };
+  }
+
+  // How many of `steps` had ended when the engine clock read `moment`.
+  function stepsBy(steps, moment) {
+    let low = 0;
+    let high = steps.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (steps[middle].elapsed <= moment) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  // A recording opens at a step that shows the most: guesses kept, rejected and never checked.
+  // Null, the end, if it has none.
+  function telling(lane) {
+    const kinds = (step) => new Set(step.tokens.map((t) => t.status));
+    const found = lane.steps.findIndex((step, i) => {
+      const has = kinds(step);
+      return i > 1 && step.accepted > 1 && has.has("rejected") && has.has("unchecked");
+    });
+    return found < 0 ? null : found;
+  }
+
+  // The text just before a step: the last few characters of what the lane held.
+  function before(lane, index, length) {
+    let text = "";
+    for (let i = index - 1; i >= 0 && text.length < length; i--) {
+      text = committed(lane.steps[i]).map((t) => t.text).join("") + text;
+    }
+    if (text.length < length) text = lane.run.prompt_tokens.join("").slice(-length) + text;
+    return text.slice(-length);
+  }
+
+  Object.assign(Stairs, { Fold, look, telling, committed, before });
+})((globalThis.Stairs ??= {}));

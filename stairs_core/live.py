@@ -1,0 +1,124 @@
+"""A race while somebody watches: models and engine off the main thread, records in batches.
+
+No gradio here. The engine never waits for a page: it runs in a thread of its own (on ZeroGPU, in a
+process of its own) and puts its records into a queue.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .settings import BACKENDS, Settings
+from .trace import Event
+
+if TYPE_CHECKING:
+    from .models import Pair
+
+ZERO_GPU = find_spec("spaces") is not None
+_INTERVAL = 1 / 15
+_END = object()
+
+
+@functools.cache
+def models() -> Future[Pair]:
+    """The pair that STAIRS_PAIR names, loaded once in a thread, so that a page is up before it."""
+
+    def load() -> Pair:
+        from .models import load_pair
+
+        return load_pair(os.environ.get("STAIRS_PAIR", "bundled"))
+
+    return ThreadPoolExecutor(1, "load").submit(load)
+
+
+class Flag:
+    """Asks a race to stop. A file and not an Event: on ZeroGPU the race is another process."""
+
+    def __init__(self) -> None:
+        with tempfile.NamedTemporaryFile(prefix="stairs-run-", delete=False) as file:
+            self._path = Path(file.name)
+
+    def set(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def is_set(self) -> bool:
+        return not self._path.exists()
+
+
+def on_gpu(function: Callable) -> Callable:
+    """On ZeroGPU a whole race is one call for the GPU; anywhere else, the function itself."""
+    if not ZERO_GPU:
+        return function
+    import spaces  # pyright: ignore[reportMissingImports]
+
+    return spaces.GPU(function)
+
+
+@on_gpu
+def race(prompt: str, settings: Settings, flag: Flag) -> Iterator[tuple[int, Event]]:
+    """Both lanes, record by record; the target alone decodes in the fastest way there is."""
+    from .race import Runner
+    from .race import race as start
+
+    pair = models().result()
+    alone = replace(settings, drafter="none", backend=BACKENDS[0])
+    lanes = {"Target alone": alone, "Stairs": settings}
+    yield from start([Runner(pair, prompt, s, name) for name, s in lanes.items()], flag.is_set)
+
+
+def batches(
+    records: Iterator[tuple[int, Event]], flag: Flag, interval: float = _INTERVAL
+) -> Iterator[list[tuple[int, Event]]]:
+    """``records``, made in a thread, some at a time, about every ``interval`` seconds.
+
+    What making them raises is raised here. A consumer that leaves early sets ``flag``.
+    """
+    made: queue.SimpleQueue = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            for item in records:
+                made.put(item)
+            made.put(_END)
+        except Exception as e:
+            made.put(e)
+
+    context = contextvars.copy_context()  # a ZeroGPU call finds its visitor there
+    threading.Thread(target=context.run, args=(work,), name="race", daemon=True).start()
+    try:
+        while True:
+            batch, end = _drain(made)
+            if batch:
+                yield batch
+            if isinstance(end, Exception):
+                raise end
+            if end:
+                return
+            time.sleep(interval)
+    finally:
+        flag.set()
+
+
+def _drain(made: queue.SimpleQueue) -> tuple[list[tuple[int, Event]], object]:
+    """What is there, waiting for the first; and what ended the race, if it has ended."""
+    batch, item = [], made.get()
+    while True:
+        if item is _END or isinstance(item, Exception):
+            return batch, item
+        batch.append(item)
+        try:
+            item = made.get_nowait()
+        except queue.Empty:
+            return batch, None
