@@ -6,10 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
+from recordings import head, recording
 
 from stairs_core import trace
 from stairs_core.errors import InputError
-from stairs_core.trace import Prediction, Recording, Run, Step, Stop, Token
+from stairs_core.trace import Recording, Stop
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -21,52 +22,6 @@ HOSTILE = [
     '"quoted" \\u0041',
     "",
 ]
-
-
-def head(**changes) -> Run:
-    values = {
-        "name": "model",
-        "prompt": "a b",
-        "prompt_ids": (1, 2),
-        "prompt_tokens": ("a", " b"),
-        "target": "t",
-        "draft": None,
-        "drafter": "model",
-        "k": 2,
-        "backend": "single_kv",
-        "max_new_tokens": 9,
-        "exactness": "token-exact",
-        "dtype": "float32",
-        "device": "cpu",
-        "hardware": "CPU",
-        "versions": {"torch": "2"},
-        "created": "2026-01-01T00:00:00+00:00",
-    }
-    return Run(**values | changes)
-
-
-def recording(text: str = " é") -> Recording:
-    """Two steps: a correction at the second of two guesses, then a bonus that ends the text."""
-    first = Step(
-        0,
-        2,
-        (
-            Token(3, text, "accepted", "model"),
-            Token(4, text, "rejected", "model"),
-            Token(5, text, "correction", "target"),
-        ),
-        (Prediction(3, text, 1.5), Prediction(5, text, 0.25), Prediction(6, text, 2.0)),
-        1,
-        0.1,
-        0.2,
-        0.05,
-        0.35,
-    )
-    last = Step(
-        1, 4, (Token(0, text, "bonus", "target"),), (Prediction(0, text, 9.0),), 0,
-        0.0, 0.2, 0.05, 0.6, "eos",
-    )  # fmt: skip
-    return Recording(head(), (first, last), Stop("eos", text))
 
 
 def lines(*recordings: Recording) -> list[dict]:

@@ -21,6 +21,7 @@ STYLES = {
 }
 _COLUMNS = ("lane", "tokens", "seconds", "tok/s", "tok/call", "accepted", "alpha")
 _NONE = "–"
+_NARROWEST = 32
 _ROWS = (
     "Each row is the text so far and one more guess; after the arrow, what the target says next, "
     "and by how many logits. ✓ as guessed, ◆ not as guessed and kept instead, ● kept on top of a "
@@ -35,7 +36,7 @@ def draw(
 
     Raises InputError when no lane has such a step.
     """
-    paint, columns = Paint(color), max(columns, 20)
+    paint, columns = Paint(color), max(columns, _NARROWEST)
     lines = [*_head(recordings, paint, columns), ""]
     longest = max(len(r.steps) for r in recordings)
     if step is not None and not 1 <= step <= longest:
@@ -173,9 +174,9 @@ def _stairs(recording: Recording, index: int, paint: Paint, columns: int) -> lis
         f"{_name(recording)}, step {index + 1} of {len(steps)}: {len(step.drafted)} guessed, "
         f"{step.accepted} accepted, {len(step.committed)} added to the text"
     )
-    said = [clip(visible(p.text), 16) for p in step.predictions]
+    said = [clip(visible(p.text), min(columns // 4, 16)) for p in step.predictions]
     right = max(map(width, said))
-    room = max(columns - right - 17, 8)
+    room = max(columns - right - 16, 8)
     context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
     rows = [_row(step, i, context, room) for i in range(len(said))]
     left = max(sum(width(text) for text, _ in row) for row in rows)

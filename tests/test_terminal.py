@@ -1,0 +1,198 @@
+"""What reaches a terminal: harmless, as wide as it should be, and readable without colour."""
+
+from __future__ import annotations
+
+import random
+import re
+import unicodedata
+from dataclasses import replace
+
+import pytest
+from recordings import head, recording
+
+from stairs_core.errors import InputError
+from stairs_core.render import cells, terminal
+from stairs_core.render.cells import Paint
+from stairs_core.trace import Prediction, Recording, Step, Stop, Token
+
+SGR = re.compile(r"\x1b\[[0-9;]*m")
+ATTACK = "\x1b]0;owned\x07\x1b[2J\x9b31m\x00\x7f\u202eevil\u2028\u2066\ud800\r\n\t\x85"
+
+
+def obeyed(text: str) -> list[str]:
+    """The characters of ``text`` that a terminal would act on, line breaks apart."""
+    kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return [c for c in text if unicodedata.category(c) in kinds and c not in "\n\u200c\u200d"]
+
+
+def run_of_six() -> Recording:
+    """One step of four guesses, two accepted; then a full accept that the token budget cut."""
+    said = [Prediction(i, w, 1.0 + i) for i, w in enumerate((" b", " c", " X", " e", " f"))]
+    tokens = (
+        Token(0, " b", "accepted", "model"),
+        Token(1, " c", "accepted", "model"),
+        Token(2, " d", "rejected", "model"),
+        Token(3, " e", "unchecked", "model"),
+        Token(9, " X", "correction", "target"),
+    )
+    last = (Token(5, " y", "accepted", "model"), Token(6, " z", "dropped", "target"))
+    steps = (
+        Step(0, 2, tokens, tuple(said), 2, 0.1, 0.2, 0.0, 0.3),
+        Step(1, 5, last, (said[0], said[1]), 1, 0.1, 0.2, 0.0, 0.6, "length"),
+    )
+    return Recording(head(k=4), steps, Stop("length", " b c X y"))
+
+
+def alone() -> Recording:
+    """The same text by the target alone, in half the speed."""
+    steps = tuple(
+        Step(i, 2 + i, (Token(t, w, "bonus", "target"),), (Prediction(t, w, 1.0),), 0, 0, 0.3, 0,
+             0.3 * (i + 1), "length" if i == 3 else None)
+        for i, (t, w) in enumerate(((0, " b"), (1, " c"), (9, " X"), (5, " y")))
+    )  # fmt: skip
+    return Recording(head(name="none", drafter="none"), steps, Stop("length", " b c X y"))
+
+
+def test_every_status_has_marks_of_its_own():
+    drawn = terminal.draw([run_of_six()], 80)
+    assert "   b c~ d~: e:[ X] y/ z/\n" in drawn
+    assert "  1 ━━╳┄◆ ━∅\n" in drawn
+    assert len({style[2] for style in terminal.STYLES.values()}) == len(terminal.STYLES)
+    assert len({style[:2] for style in terminal.STYLES.values()}) == len(terminal.STYLES)
+
+
+@pytest.mark.parametrize("step", [None, 1, 2])
+def test_colour_only_repeats_the_marks(step):
+    lanes = [alone(), run_of_six()]
+    plain = terminal.draw(lanes, 60, step=step)
+    coloured = terminal.draw(lanes, 60, step=step, color=True)
+    assert "\x1b" not in plain
+    assert SGR.search(coloured)
+    assert SGR.sub("", coloured) == plain
+
+
+def test_the_stairs_of_a_step():
+    drawn = terminal.draw([run_of_six()], 80, step=1).splitlines()
+    at = drawn.index("model, step 1 of 2: 4 guessed, 2 accepted, 3 added to the text")
+    assert drawn[at + 1 : at + 6] == [
+        " 0 a b             →  b    1.00 ✓",
+        " 1 a b│ b          →  c    2.00 ✓",
+        " 2 a b│ b│ c       →  X    3.00 ◆",
+        " 3 a b│ b│ c│ d    →  e    4.00 ·",
+        " 4 a b│ b│ c│ d│ e →  f    5.00 ·",
+    ]
+
+
+def test_a_later_step_shows_the_text_before_it():
+    drawn = terminal.draw([run_of_six()], 80, step=2)
+    assert " 0 a b b c X    →  b    1.00 ✓\n" in drawn
+    assert " 1 a b b c X│ y →  c    2.00 ●\n" in drawn
+
+
+def test_a_step_that_one_lane_has_is_drawn_for_that_lane():
+    lanes = [alone(), run_of_six()]
+    assert "none, step 4 of 4" in terminal.draw(lanes, 80, step=4)
+    assert "model, step" not in terminal.draw(lanes, 80, step=4)
+    for step in (0, -1, 5):
+        with pytest.raises(InputError, match="the steps 1 to 4"):
+            terminal.draw(lanes, 80, step=step)
+
+
+@pytest.mark.parametrize("step", [None, 1, 2])
+@pytest.mark.parametrize("color", [False, True])
+def test_a_hostile_trace_cannot_command_the_terminal(step, color):
+    run = head(
+        **dict.fromkeys(
+            ("name", "prompt", "target", "draft", "drafter", "backend", "exactness", "hardware",
+             "created"),
+            ATTACK,
+        ),
+        prompt_tokens=(ATTACK, ATTACK),
+    )  # fmt: skip
+    lanes = [replace(recording(ATTACK), run=run), replace(recording(" other"), run=run)]
+    lanes[1] = replace(lanes[1], steps=_other_ids(lanes[1].steps))
+    drawn = terminal.draw(lanes, 100, color=color, step=step)
+    assert "part at new token 1" in " ".join(SGR.sub("", drawn).split())
+    assert "␛]0;owned␇" in drawn
+    assert not obeyed(SGR.sub("", drawn) if color else drawn)
+    drawn.encode("utf-8")
+
+
+def _other_ids(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    return tuple(
+        replace(s, tokens=tuple(replace(t, id=t.id + 50) for t in s.tokens)) for s in steps
+    )
+
+
+@pytest.mark.parametrize("columns", [20, 33, 60, 200])
+@pytest.mark.parametrize("step", [None, 1])
+def test_lines_keep_to_the_width(columns, step):
+    run = head(prompt="长" * 50, prompt_tokens=("长" * 50, " b"), name="n" * 99, target="t " * 70)
+    long = replace(recording(" 你好🦊 " * 20), run=run)
+    drawn = terminal.draw([long], columns, step=step).splitlines()
+    table = next(i for i, line in enumerate(drawn) if line.startswith("lane "))
+    assert [line for line in drawn[:table] if cells.width(line) > max(columns, 32)] == []  # the narrowest
+
+
+def test_numbers_line_up_under_their_names():
+    lines = terminal.table([alone(), run_of_six()], Paint(False))
+    assert lines == [
+        "lane   tokens  seconds  tok/s  tok/call  accepted  alpha",
+        "none        4    1.200    3.3      1.00         –      –",
+        "model       4    0.600    6.7      2.00      0.60   0.75",
+    ]
+
+
+def test_the_verdict_on_one_text():
+    assert terminal.verdict([alone()]) == ""
+    told = terminal.verdict([alone(), run_of_six()])
+    assert told == "model is 2.00 times as fast as none; the texts are the same, all 4 tokens."
+
+
+def test_the_verdict_names_where_texts_part():
+    other = run_of_six()
+    first = other.steps[0]
+    tokens = (*first.tokens[:4], replace(first.tokens[4], id=77, text=" Q"))
+    other = replace(other, steps=(replace(first, tokens=tokens), other.steps[1]))
+    for lanes in ([alone(), other], [alone(), other, run_of_six()]):
+        told = terminal.verdict(lanes)
+        assert 'part at new token 3: none says " X", model " Q", by 1 logits (bug).' in told
+
+
+def test_the_verdict_on_a_run_that_was_stopped():
+    stopped = replace(alone(), steps=(), stop=Stop("stopped", ""))
+    assert "cannot be timed" in terminal.verdict([alone(), stopped])
+    short = replace(alone(), steps=alone().steps[:2], stop=Stop("stopped", " b c"))
+    assert "not equally long" in terminal.verdict([run_of_six(), short]) or (
+        "the same in the 2 tokens that all wrote" in terminal.verdict([run_of_six(), short])
+    )
+
+
+def test_nothing_invisible_is_left():
+    everything = "".join(map(chr, range(0x3100))) + "".join(map(chr, range(0xD7F0, 0xE010)))
+    shown = cells.visible(everything + "\ufeff\U000e0041")
+    assert not obeyed(shown)
+    assert "\n" not in shown
+    assert cells.visible("a b é 你 🦊 👩\u200d🚀") == "a b é 你 🦊 👩\u200d🚀"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_wrapping_and_cutting_keep_to_the_width_and_lose_nothing(seed):
+    rng = random.Random(seed)
+    text = "".join(rng.choices("ab é你🦊e\u0301 \n", k=rng.randrange(1, 120)))
+    room = rng.randrange(4, 30)
+    lines = Paint(False).wrap([(text[:9], "1"), (text[9:], "")], room, "  ")
+    assert all(line.startswith("  ") and cells.width(line) <= room for line in lines)
+    assert "".join(line[2:] for line in lines) == text.replace("\n", "")
+    line = text.replace("\n", "")
+    for cut in (cells.clip, cells.clip_left):
+        assert cells.width(cut(line, room)) <= room
+        assert cut(line, 999) == line
+    if cells.width(line) > room:
+        assert line.startswith(cells.clip(line, room)[:-1])
+        assert line.endswith(cells.clip_left(line, room)[1:])
+
+
+def test_wrapping_prefers_the_end_of_a_word():
+    assert Paint(False).wrap([("the quick fox", "")], 11) == ["the quick ", "fox"]
+    assert Paint(True).wrap([("ab", "1"), ("cd", "")], 3) == ["\x1b[1mab\x1b[0mc", "d"]
