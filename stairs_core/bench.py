@@ -78,17 +78,15 @@ def bench(
         for prompt in prompts:
             for name, settings in lanes.items():
                 _race_once(pair, prompt, settings, rows[name])
-            _against_generate(pair, stock, prompt, settings, rows["transformers"])
+            length = max(s.max_new_tokens for s in lanes.values())
+            plain = Settings("none", max_new_tokens=length)
+            _against_generate(pair, stock, prompt, plain, rows["transformers"])
             yield list(rows.values())
 
 
-def _plain(pair: Pair, prompt: str, settings: Settings) -> Runner:
-    plain = Settings("none", 1, settings.max_new_tokens, "single_kv", settings.chat)
-    return Runner(pair, prompt, plain, "target alone")
-
-
 def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
-    runners = [_plain(pair, prompt, settings), Runner(pair, prompt, settings)]
+    plain = Settings("none", max_new_tokens=settings.max_new_tokens, chat=settings.chat)
+    runners = [Runner(pair, prompt, plain), Runner(pair, prompt, settings)]
     for _ in race(runners):
         pass
     result = compare(*(r.recording() for r in runners))
@@ -103,7 +101,7 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
 
 
 def _against_generate(pair: Pair, stock: Pair, prompt: str, settings: Settings, row: Row) -> None:
-    plain = _plain(pair, prompt, settings)
+    plain = Runner(pair, prompt, settings)
     plain.warm_up()
     ours = [t.id for step in plain.decode() for t in step.committed]
     ids, seconds = greedy_by_transformers(stock, prompt, settings)
@@ -150,7 +148,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     if len(values) < 2:
-        return (*values, *values, *values) if values else (0.0, 0.0, 0.0)
+        only = values[0] if values else 0.0
+        return only, only, only
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
 

@@ -100,8 +100,8 @@ def check_model(model: Any, name: str) -> None:
 
 def window(model: Any) -> int | None:
     """Tokens after which some layer forgets, and its cache can no longer be rolled back."""
-    layers = DynamicCache(config=model.config).layers
-    sizes = [layer.sliding_window for layer in layers if getattr(layer, "is_sliding", False)]
+    layers: list[Any] = DynamicCache(config=model.config).layers
+    sizes = [layer.sliding_window for layer in layers if layer.is_sliding]
     return min(sizes, default=None)
 
 

@@ -81,7 +81,7 @@ def load_pair(
         if draft_name:
             _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
     models = [m for m in (target, draft) if m is not None]
-    parameters = tuple(sum(p.numel() for p in m.parameters()) if m else 0 for m in (target, draft))
+    parameters = _parameters(target), _parameters(draft)
     if pack:
         for model in models:
             packed.pack(model)
@@ -202,6 +202,10 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"There is no dtype {name!r:.40}: use auto, {', '.join(DTYPES)}.")
     return getattr(torch, name)
+
+
+def _parameters(model: Any | None) -> int:
+    return sum(p.numel() for p in model.parameters()) if model else 0
 
 
 def _size(count: int) -> str:

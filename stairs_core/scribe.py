@@ -43,9 +43,11 @@ def statuses(drafted: int, accepted: int, committed: int) -> list[Status]:
     """One a token of the step, the target's own last (design, section 7)."""
     labels: list[Status] = ["accepted"] * accepted
     if accepted < drafted:
-        labels += ["rejected"] + ["unchecked"] * (drafted - accepted - 1) + ["correction"]
+        labels.append("rejected")
+        labels.extend(["unchecked"] * (drafted - accepted - 1))
+        labels.append("correction")
     else:
-        labels += ["bonus"]
+        labels.append("bonus")
     kept = [*range(accepted), drafted]
     for i in kept[committed:]:
         labels[i] = "dropped"

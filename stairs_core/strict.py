@@ -38,7 +38,7 @@ def convert(value: Any, hint: Any) -> Any:
         return tuple(convert(v, args[0]) for v in value)
     if origin is dict and isinstance(value, dict):
         return {convert(k, args[0]): convert(v, args[1]) for k, v in value.items()}
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return build(hint, value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         with contextlib.suppress(OverflowError):
