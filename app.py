@@ -45,13 +45,13 @@ def run(
     """Streams one race. Bad input, or a failure, leaves the last result where it was."""
     session = request.session_hash or ""
     if session in _running:
-        yield {"notice": page.notice("A run of yours is still going on: stop it, or wait.")}
+        yield {"notice": page.notice(page.BUSY)}
         return
     flag = _running[session] = live.Flag()
     lines = page.Lines(next(_numbers))
     try:
         settings = Settings("model", page.whole(k), page.whole(length), backend, chat)
-        yield {"notice": page.notice("Getting the models ready …", "wait"), **_switch(idle=False)}
+        yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
         for records in live.batches(live.race(prompt, settings, flag), flag):
             lines.add(records)
             yield {"stage": lines.value(), "notice": page.notice()}
@@ -96,7 +96,7 @@ def describe() -> Updates:
     try:
         pair = live.models().result()
     except InputError as e:
-        return {"notice": page.notice(str(e))}
+        return {"head": [page.NO_MODELS], "notice": page.notice(str(e))}
     chips = [f"{what}: {words}" for what, words in pair.describe().items()]
     return {"head": chips, "chat": gr.update(interactive=pair.has_chat_template)}
 
@@ -115,8 +115,8 @@ def _offer(path: Path) -> Updates:
 
 
 def _switch(*, idle: bool) -> Updates:
-    free = gr.update(interactive=idle)
-    return {"run": free, "stop": gr.update(interactive=not idle), "open": free, "recorded": free}
+    free, busy = gr.update(interactive=idle), gr.update(interactive=not idle)
+    return {"run": free, "stop": busy, "open": free, "recorded": free}
 
 
 def build() -> gr.Blocks:
@@ -124,7 +124,7 @@ def build() -> gr.Blocks:
     gr.set_static_paths([PAGE, TRACES, PLOTLY])
     first = open_recorded(next(iter(recorded()), None))
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        parts = {"head": _html("mountHead", "head", [])}
+        parts = {"head": _html("mountHead", "head", [page.LOADING])}
         with gr.Row(elem_id="columns", equal_height=False):
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 parts |= _controls()
@@ -206,7 +206,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     shown = pick("stage", "notice", "download")
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
-    waiting = page.js(page.notice("Waiting for the machine …", "wait"))
+    waiting = page.js(page.notice(page.QUEUED, "wait"))
     parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
     parts["run"].click(named(run), asked, shown + switched, **once, **quiet)
     parts["stop"].click(stop, queue=False, **quiet)

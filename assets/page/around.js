@@ -78,7 +78,7 @@
       chips, theme));
     root.setAttribute("role", "banner");
     tie(element, props, watch, (value) => {
-      chips.replaceChildren(...(value || []).map((text) => el("span", "st-chip", Stairs.readable(text))));
+      chips.replaceChildren(...value.map((text) => el("span", "st-chip", Stairs.readable(text))));
     });
   };
 })((globalThis.Stairs ??= {}));

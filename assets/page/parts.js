@@ -26,7 +26,13 @@
       this.text.dir = "auto";
       this.text.setAttribute("role", "region");
       this.bar = el("div", "st-bar", this.fill);
-      this.node = el("section", "st-card st-lane", el("header", "", this.name, this.clock), this.bar, this.text);
+      const all = el("input", "");
+      Object.assign(all, { type: "checkbox", checked: true });
+      all.addEventListener("change", () => this.node.classList.toggle("kept-only", !all.checked));
+      const toggle = el("label", "st-toggle", all, "wrong guesses");
+      toggle.title = "Show the guesses that were rejected or never checked";
+      const head = el("header", "", this.name, toggle, this.clock);
+      this.node = el("section", "st-card st-lane", head, this.bar, this.text);
       this.steps = [];
     }
 

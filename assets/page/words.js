@@ -45,7 +45,7 @@
   // Step 7 of 28: five guessed, three kept, one corrected.
   function headline(step) {
     const drafted = step.tokens.length - 1;
-    if (!drafted) return "nothing guessed, one written by the target";
+    if (!drafted) return "none guessed, one written";
     const kept = step.tokens.slice(0, -1).filter((t) => t.status === "accepted").length;
     const own = { correction: ", one corrected", bonus: ", one on top" };
     return `${number(drafted)} guessed, ${kept ? number(kept) : "none"} kept` +

@@ -19,6 +19,7 @@ BASELINE, LEAD, INK, SOFT, GRID = (
 )
 _SPLIT = 0.36, 0.56
 """Where the lower plot ends and the upper one begins, in shares of the figure's height."""
+_BELOW = {"text": "tokens", "font": {"size": 12}, "standoff": 8}
 
 
 def figure(lanes: Sequence[Recording]) -> go.Figure:
@@ -94,29 +95,32 @@ def _layout(length: int) -> go.Layout:
         "zeroline": False,
         "fixedrange": True,
         "rangemode": "tozero",
-        "title": {"standoff": 6, "font": {"size": 12}},
         "tickfont": {"size": 11},
         "ticklabelstandoff": 4,
     }
-
-    def titled(text: str, **more: object) -> dict[str, object]:
-        return {**axis, "title": {"text": text, **axis["title"]}, **more}
-
     return go.Layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": INK, "size": 12},
-        margin={"l": 46, "r": 12, "t": 26, "b": 40},
+        margin={"l": 44, "r": 12, "t": 34, "b": 44},
         hovermode="x unified",
         hoverlabel={"bgcolor": "var(--st-panel)", "bordercolor": "var(--st-line)"},
-        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        xaxis=titled("engine time, seconds", anchor="y", ticksuffix=" s", hoverformat=".3f"),
-        yaxis=titled("tokens", domain=[_SPLIT[1], 1], range=[0, length]),
-        xaxis2=titled("tokens", anchor="y2", range=[0, length]),
-        yaxis2=titled("speedup so far", domain=[0, _SPLIT[0]], ticksuffix=" ×"),
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
+        annotations=[_heading("tokens", 1), _heading("speedup so far", _SPLIT[0])],
         shapes=[_even(length)],
+        xaxis={**axis, "anchor": "y", "ticksuffix": " s", "hoverformat": ".3f"},
+        yaxis={**axis, "domain": [_SPLIT[1], 1], "range": [0, length * 1.02]},
+        xaxis2={**axis, "anchor": "y2", "range": [0, length], "title": _BELOW},
+        yaxis2={**axis, "domain": [0, _SPLIT[0]], "ticksuffix": " ×", "nticks": 4},
     )
+
+
+def _heading(text: str, y: float) -> dict[str, object]:
+    """What the axis of a plot shows, above its left end, where there is room in any width."""
+    place = {"xref": "paper", "yref": "paper", "x": 0, "y": y, "xanchor": "left"}
+    look = {"font": {"color": SOFT, "size": 12}, "showarrow": False, "xshift": -34, "yshift": 4}
+    return {"text": text, **place, "yanchor": "bottom", **look}
 
 
 def _even(length: int) -> dict[str, object]:

@@ -27,6 +27,11 @@ PROMPTS = {
 }
 
 CHAT = "Only for a tokenizer that has one."
+LOADING = "loading the models …"
+NO_MODELS = "no models"
+QUEUED = "Waiting for the machine …"
+STARTING = "Getting the models ready …"
+BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 Kind = Literal["live", "recorded", "file"]
 SCRIPTS = ("fold.js", "words.js", "parts.js", "chart.js", "around.js", "stage.js")
@@ -196,9 +201,8 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
     run = lanes[-1].run
     place = f"{run.hardware}, {run.dtype}"
     if kind == "live":
-        return f"Live on {place}: {_setting(run)}."
-    head = f"Recorded run “{name}”" if kind == "recorded" else f"Opened from {name}"
-    return f"{head}, made on {place}, {run.created[:10]}: {_setting(run)}."
+        return f"On {place}: {_setting(run)}."
+    return f"“{name}”, made on {place}, {run.created[:10]}: {_setting(run)}."
 
 
 def _setting(run: Run) -> str:
