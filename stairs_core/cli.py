@@ -42,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as e:
         if os.environ.get("STAIRS_DEBUG") == "1":
             raise
-        return _complain(f"Stairs failed: {type(e).__name__}: {e}", FAILED)
+        reason = f"{type(e).__name__}: {e}".rstrip(": .\n")
+        return _complain(f"Stairs failed: {reason}.", FAILED)
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -131,15 +131,22 @@ def _decode(
 
 def _typewriter(runner: Runner) -> Callable[[int, trace.Event], None]:
     """Prints the text as it comes; into a pipe, exactly the text."""
-    terminal_ = sys.stdout.isatty()
+    tty = sys.stdout.isatty()
     special = set(runner.pair.tokenizer.all_special_ids)
+    typed: list[str] = []
+
+    def type_(text: str) -> None:
+        typed.append(text)
+        print(visible(text, "\n") if tty else text, end="", flush=True)
 
     def watch(_: int, record: trace.Event) -> None:
-        if isinstance(record, trace.Run) and terminal_:
+        if isinstance(record, trace.Step):
+            type_("".join(t.text for t in record.committed if t.id not in special))
+        elif isinstance(record, trace.Run) and tty:
             print(_paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
-        elif isinstance(record, trace.Step):
-            text = "".join(t.text for t in record.committed if t.id not in special)
-            print(visible(text, "\n") if terminal_ else text, end="", flush=True)
+        elif isinstance(record, trace.Stop) and record.text.startswith("".join(typed)):
+            # The rest is a character that never came to its end.
+            type_(record.text[len("".join(typed)) :])
 
     return watch
 
