@@ -1,0 +1,166 @@
+"""How commands end: bad input, failures, Ctrl-C, a reader that has left."""
+
+# ruff: noqa: F811 (fixtures are imported, then named by the tests)
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from shell import ROOT, decode, python, refused, stairs, trace_file  # noqa: F401
+
+from stairs_core import cli, models, race, trace
+from stairs_core.race import Runner
+
+EARLY = {
+    (): "COMMAND",
+    ("walk",): "'walk'",
+    ("run",): "--prompt",
+    ("run", "--prompt", ""): "prompt is empty",
+    ("run", "--prompt", " \n\t"): "prompt is empty",
+    ("run", "--prompt", "x", "--k", "0"): "1 to 32",
+    ("run", "--prompt", "x", "--k", "33"): "1 to 32",
+    ("run", "--prompt", "x", "--k", "two"): "--k",
+    ("run", "--prompt", "x", "--max-new-tokens", "0"): "1 to 4096",
+    ("run", "--prompt", "x", "--max-new-tokens", "4097"): "1 to 4096",
+    ("run", "--prompt", "x", "--drafter", "oracle"): "none, model",
+    ("run", "--prompt", "x", "--backend", "magic"): "single_kv",
+    ("run", "--prompt", "x", "--dtype", "int1"): "float32",
+    ("run", "--prompt", "x", "--trace", "no/such/folder/t.jsonl"): "no/such/folder",
+    ("run", "--prompt", "x", "--trace", "."): "written",
+    ("run", "--prompt", "x", "--nonsense"): "--nonsense",
+    ("run", "--prompt", "x", "--max", "5"): "--max",
+    ("race", "--prompt", "x", "--lanes", "none"): "two lanes",
+    ("race", "--prompt", "x", "--lanes", ""): "two lanes",
+    ("race", "--prompt", "x", "--lanes", "none,"): "''",
+    ("race", "--prompt", "x", "--lanes", "none,oracle"): "'oracle'",
+    ("show",): "FILE",
+    ("show", "no-such-file"): "cannot be read",
+    ("show", str(ROOT / "LICENSE")): "not a Stairs trace",
+    ("show", "x", "--step", "two"): "--step",
+    ("run", "--prompt", "x", "--backend", "\x1b[2J\nb"): "backend",
+    ("run", "--prompt", "x", "\x1b[2J"): "\u241b[2J",
+}
+
+
+@pytest.mark.parametrize("args", EARLY, ids=" ".join)
+def test_bad_options_are_refused_in_one_sentence(args, capsys):
+    status = cli.main(args)
+    assert EARLY[args] in refused(status, *capsys.readouterr())
+
+
+def test_bad_options_are_refused_before_torch_is_loaded():
+    code = (
+        "import sys; from stairs_core import cli\n"
+        f"assert all(cli.main(args) == 2 for args in {list(EARLY)!r})\n"
+        "heavy = {'torch', 'transformers', 'gradio', 'plotly'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"), [("word " * 999, "shorten it"), ("\udcff", "half a character")]
+)
+def test_a_prompt_that_cannot_be_read_is_refused(stairs, prompt, reason):
+    assert reason in refused(*stairs("run", "--prompt", prompt))
+    assert reason in refused(*stairs("race", "--json", "--prompt", prompt))
+
+
+def test_options_know_the_dtypes():
+    assert ("auto", *models.DTYPES) == cli.DTYPES
+
+
+def test_a_real_pair_through_the_module(tiny_pair_dir):
+    args = decode("--json", "--pair", str(tiny_pair_dir), "--device", "cpu", command="race")
+    done = python("-m", "stairs_core", *args)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout.splitlines()[-1])["identical"] is True
+
+
+@pytest.mark.parametrize("spoil", ["no weights", "truncated", "pickled", "no draft", "no folder"])
+def test_a_pair_that_cannot_be_used_is_refused(tiny_pair_dir, tmp_path, capsys, spoil):
+    pair = tmp_path / "pair"
+    shutil.copytree(tiny_pair_dir, pair)
+    weights = pair / "target" / "model.safetensors"
+    if spoil == "no weights":
+        weights.unlink()
+    elif spoil == "truncated":
+        os.truncate(weights, weights.stat().st_size - 9)
+    elif spoil == "pickled":
+        weights.rename(weights.with_name("pytorch_model.bin"))
+    else:
+        shutil.rmtree(pair if spoil == "no folder" else pair / "draft")
+    status = cli.main(decode("--pair", str(pair)))
+    refused(status, *capsys.readouterr())
+
+
+def cut_short(error: BaseException, after: int = 6):
+    """A race that ends in ``error`` after some events."""
+    honest = race.race
+
+    def short(runners: list[Runner]) -> Iterator:
+        yield from itertools.islice(honest(runners), after)
+        raise error
+
+    return short
+
+
+@pytest.mark.parametrize(("after", "steps"), [(0, 0), (6, 5)])
+def test_an_interrupted_run_keeps_what_it_made(stairs, monkeypatch, tmp_path, after, steps):
+    monkeypatch.setattr(race, "race", cut_short(KeyboardInterrupt(), after))
+    file = tmp_path / "t.jsonl"
+    status, out, err = stairs(*decode("--json", "--drafter", "none", "--trace", str(file)))
+    assert (status, err) == (130, "")
+    report = json.loads(out.splitlines()[-1])
+    assert (report["new_tokens"], report["stop_reason"]) == (steps, "stopped")
+    (saved,) = trace.read(file)
+    assert len(saved.steps) == steps
+    assert saved.stop.text == report["text"]
+
+
+def test_an_interrupted_race_still_reports(stairs, monkeypatch):
+    monkeypatch.setattr(race, "race", cut_short(KeyboardInterrupt(), 2))
+    status, out, _ = stairs(*decode(command="race"))
+    assert status == 130
+    assert "cannot be timed" in out
+    status, out, _ = stairs(*decode("--json", command="race"))
+    assert status == 130
+    assert json.loads(out)["speedup"] is None
+
+
+def test_an_interrupt_while_loading_is_quiet(stairs, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(models, "load_pair", interrupted)
+    assert stairs(*decode()) == (130, "", "")
+
+
+def test_a_failure_is_one_sentence_and_keeps_the_trace(stairs, monkeypatch, tmp_path):
+    monkeypatch.setattr(race, "race", cut_short(RuntimeError("no\nmemory \x1b[2J")))
+    monkeypatch.delenv("STAIRS_DEBUG", raising=False)
+    file = tmp_path / "t.jsonl"
+    status, out, err = stairs(*decode("--json", "--trace", str(file)))
+    assert (status, out) == (1, "")
+    assert err == "Stairs failed: RuntimeError: no memory \u241b[2J.\n"
+    assert len(trace.read(file)[0].steps) == 5
+    monkeypatch.setenv("STAIRS_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        stairs(*decode("--json"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes end otherwise elsewhere")
+def test_a_closed_pipe_is_quiet(trace_file):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "stairs_core", "show", str(trace_file)]
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
