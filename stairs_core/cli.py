@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        args = _parser().parse_args(argv)
+        args = parser().parse_args(argv)
         status = args.command(args)
         sys.stdout.flush()
         return status
@@ -58,11 +58,12 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message[:1].upper()}{message[1:]} (see {self.prog} --help).")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Every command and its options."""
+    top = _Parser(
         prog="stairs", description="See, measure and trust assisted decoding.", allow_abbrev=False
     )
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, run: Callable[[argparse.Namespace], int], summary: str):
         sub = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     train = command("train", commands.train, "Train a target and a draft from a folder of text.")
     training.add_arguments(train)
     train.add_argument("--json", action="store_true", help="end stdout with one JSON object")
-    return parser
+    return top
 
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:

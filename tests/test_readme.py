@@ -1,0 +1,112 @@
+"""The README says what is so: its code runs, its commands exist, its loop is the engine's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from stairs_core import cli, models
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEAD = dict(line.split(": ", 1) for line in README.split("---\n")[1].splitlines())
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    shlex.split(part, comments=True)
+    for language, block in BLOCKS
+    if language == "sh"
+    for line in block.splitlines()
+    for part in line.split("&&")
+]
+
+
+def code(heading: str) -> str:
+    """The Python under a heading."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (found,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return found
+
+
+def test_the_loop_is_the_engine_s_own():
+    engine = (ROOT / "stairs_core" / "engine.py").read_text(encoding="utf-8")
+    assert textwrap.indent(code("The loop"), "    ") in engine
+    assert "for " in code("The loop")
+
+
+def test_the_python_runs(tiny_pair, monkeypatch, capsys):
+    monkeypatch.setattr(models, "load_pair", lambda: tiny_pair)
+    names: dict = {}
+    exec(compile(code("From Python"), "README.md", "exec"), names)
+    out = capsys.readouterr().out
+    assert "Summary(new_tokens=" in out
+    text = names["runner"].recording().stop.text.rstrip("\ufffd")
+    assert out.startswith(text)
+
+
+def test_make_targets_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = {words[1] for words in COMMANDS if words[0] == "make"}
+    named |= set(re.findall(r"`make (\w+)", README))
+    assert named >= {"run", "test"}
+    assert named <= targets
+
+
+def stairs_commands() -> list[list[str]]:
+    tables = re.findall(r"^\| `stairs (.*?)` \|", README, re.MULTILINE)
+    shell = [words[1:] for words in COMMANDS if words[0].endswith("stairs")]
+    return [*map(shlex.split, tables), *shell]
+
+
+@pytest.mark.parametrize("words", stairs_commands(), ids=" ".join)
+def test_stairs_commands_are_accepted(words):
+    assert cli.parser().parse_args(words).command
+
+
+def test_every_stairs_command_is_named():
+    assert {words[0] for words in stairs_commands()} == {"run", "race", "show", "train"}
+
+
+def test_named_options_exist():
+    section = README.split("`run` and `race` take `")[1].split("`")[0]
+    for command in ("run", "race"):
+        given = [f"{o}=1" if o in ("--k", "--max-new-tokens") else o for o in section.split()]
+        flags = {"--chat", "--json"}
+        words = [o if o in flags or "=" in o else f"{o}=auto" for o in given]
+        assert cli.parser().parse_args([command, "--prompt", "x", *words]).command
+
+
+def test_files_named_exist():
+    links = re.findall(r"\]\(((?!http)[^)]+)\)", README)
+    assert links
+    missing = [link for link in links if not (ROOT / link).is_file()]
+    assert missing == []
+    for words in COMMANDS:
+        for word in words:
+            if word.endswith((".txt", ".py")):
+                assert (ROOT / word).is_file()
+
+
+def test_the_head_suits_a_space():
+    from packaging.specifiers import SpecifierSet
+
+    requirements = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    (gradio,) = re.findall(r"^gradio(.*)$", requirements, re.MULTILINE)
+    assert SpecifierSet(gradio).contains(HEAD["sdk_version"])
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    (python,) = re.findall(r'^requires-python = "(.*)"$', pyproject, re.MULTILINE)
+    assert SpecifierSet(python).contains(HEAD["python_version"].strip('"'))
+    assert (HEAD["sdk"], HEAD["license"]) == ("gradio", "apache-2.0")
+    assert (ROOT / HEAD["app_file"]).is_file()
+    assert len(HEAD["short_description"]) <= 60
+    colors = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
+    assert {HEAD["colorFrom"], HEAD["colorTo"]} <= colors
+
+
+def test_it_opens_with_a_picture():
+    body = README.split("---\n", 2)[2].lstrip()
+    assert body.startswith("![")
