@@ -48,7 +48,10 @@
   Stairs.mountStage = function (element, props, watch) {
     const root = element.appendChild(el("div", ""));
     const stage = new Stairs.Stage(root, props.plotly);
-    element.stage = stage;
+    document.addEventListener("keydown", (event) => {
+      const sent = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+      if (sent && event.target.closest("#prompt")) document.getElementById("run").click();
+    });
     tie(element, props, watch, (value) => stage.update(value));
   };
 

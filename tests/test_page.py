@@ -1,0 +1,326 @@
+"""The page in a real browser: typed into, watched, dragged, stopped and fed bad files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import browsing
+import page_runs
+import pytest
+from conftest import make_model, perturb, save_pair
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from stairs_core import trace
+
+HOSTILE_PROMPT = "Once <img src=x onerror=alert(1)> ${1+1} {{value}} </script>"
+COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
+LIVE = 60_000
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("traces")
+    trace.write(folder / "a-fox-and-a-key.jsonl", page_runs.pair())
+    words = page_runs.words(page_runs.STORY)
+    hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
+    trace.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(recorded, tmp_path_factory):
+    """Models that are random, and deep enough for a run to be stopped midway."""
+    folder = tmp_path_factory.mktemp("live")
+    target = make_model(layers=12)
+    pair = save_pair(folder / "pair", target, perturb(target, 0.03))
+    for config in pair.glob("*/config.json"):
+        changed = json.loads(config.read_text()) | {"max_position_embeddings": 2048}
+        config.write_text(json.dumps(changed))
+    with browsing.serving(recorded, folder / "log.txt", str(pair)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = browsing.find_browser()
+    if path is None:
+        pytest.fail(browsing.NO_BROWSER)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(browsing.ARGUMENTS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str):
+    """Opens the page. Afterwards: no console error, no dialog, no request to another host."""
+    troubles: list[str] = []
+    contexts = []
+
+    def open_page(width: int = 1280, **options) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
+        page.on("pageerror", lambda e: troubles.append(str(e)))
+        page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
+        page.on("request", lambda r: _own(r.url, address) or troubles.append(r.url))
+        page.goto(address)
+        expect(page.locator("#verdict")).to_contain_text("Same text", timeout=LIVE)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def _own(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
+
+
+def _run(page: Page, prompt: str, length: int) -> None:
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#max-new-tokens input[type=number]").fill(str(length))
+    page.locator("#prompt textarea").press("Control+Enter")
+    expect(page.locator("#run")).to_be_disabled()
+
+
+def _arriving(page: Page) -> list[int]:
+    """Waits until both lanes have tokens while the run goes on; the counts."""
+    page.wait_for_function(f"(({COUNTS})).every(n => n > 0) && {_RUNNING}", timeout=LIVE)
+    return page.evaluate(COUNTS)
+
+
+_RUNNING = "document.querySelector('.st-stage.running') !== null"
+
+
+def _shape(page: Page) -> list:
+    """Where every card stands: what must not move while a run goes on or is stepped through."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.st-card, #controls')].map(n => {"
+        "const r = n.getBoundingClientRect(); return [r.left, r.top + scrollY, r.width, r.height]})"
+    )
+
+
+def _facts(page: Page) -> list[str]:
+    return page.locator("#summary, #verdict").all_inner_texts()
+
+
+def test_it_opens_on_a_recorded_run(visit):
+    page = visit()
+    expect(page.locator(".st-source")).to_contain_text("no machine (made up)")
+    expect(page.locator(".st-source")).to_have_class("st-source recorded")
+    expect(page.locator("#summary")).to_contain_text("1.99 ×")
+    expect(page.locator("#verdict")).to_have_text("Same text: yes, all 85 tokens.")
+    expect(page.locator("#chart .main-svg").first).to_be_visible()
+    for name in ("prompt", "k", "max-new-tokens", "run", "stop", "stage", "trace-open"):
+        expect(page.locator(f"#{name}")).to_have_count(1)
+    expect(page.locator("#trace-download")).to_be_enabled()
+    assert page.evaluate("document.fonts.size") == 0
+
+
+def test_a_prompt_is_typed_and_both_lanes_race(visit):
+    page = visit()
+    page.wait_for_selector("#chart .main-svg")
+    _run(page, HOSTILE_PROMPT, 72)
+    first = _arriving(page)
+    shape = _shape(page)
+    page.wait_for_function(
+        f"((a, b) => a.some((n, i) => n > b[i]))({COUNTS}, {first})", timeout=LIVE
+    )
+    expect(page.locator("#summary")).to_contain_text("so far")
+    expect(page.locator(".st-source")).to_have_class("st-source live")
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 72 tokens")
+    expect(page.locator("#summary")).not_to_contain_text("so far")
+    assert page.evaluate(COUNTS) == [72, 72]
+    assert _shape(page) == shape
+    lanes = page.locator(".st-text")
+    for i in range(2):
+        assert HOSTILE_PROMPT in lanes.nth(i).text_content()
+    assert page.locator(".st-stage img, .st-stage script").count() == 0
+    written = page.locator(".st-lane:not(.plain) :is(.accepted, .correction, .bonus)")
+    alone = page.locator(".st-lane.plain .st-t")
+    assert "".join(written.all_text_contents()) == "".join(alone.all_text_contents())
+
+
+def test_the_scrubber_is_dragged(visit):
+    page = visit()
+    page.wait_for_selector("#chart .main-svg")
+    title, stairs = page.locator(".st-now h2"), page.locator(".st-stairs")
+    before, shape, facts = stairs.inner_text(), _shape(page), _facts(page)
+    box = _box(page.locator(".st-scrub"))
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2, steps=12)
+    page.mouse.up()
+    expect(title).to_contain_text("Step 1 of 24")
+    assert stairs.inner_text() != before
+    assert _shape(page) == shape
+    assert _facts(page) == facts
+    assert page.locator(".st-lane:not(.plain) .st-step:not(.later)").count() == 1
+
+
+def _box(locator: Locator) -> dict:
+    locator.scroll_into_view_if_needed()
+    box = locator.bounding_box()
+    assert box is not None
+    return box
+
+
+def test_the_keyboard_moves_through_the_steps(visit):
+    page = visit()
+    title = page.locator(".st-now h2")
+    page.locator(".st-scrub").focus()
+    seen = {}
+    for key, step in [("Home", 1), ("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)]:
+        page.keyboard.press(key)
+        expect(title).to_contain_text(f"Step {step} of 24")
+        seen.setdefault(step, page.locator(".st-stairs").inner_text())
+    assert len(set(seen.values())) == 3
+    page.keyboard.press("End")
+    expect(title).to_contain_text("Step 24 of 24")
+    expect(page.locator(".st-scrub")).to_have_attribute("aria-valuetext", re.compile("Step 24"))
+    assert page.locator(".st-step.later").count() == 0
+    page.keyboard.press("Home")
+    page.locator(".st-stairs .says[tabindex='0']").focus()
+    detail = page.locator(".st-detail")
+    expect(detail).to_contain_text("This row is kept")
+    page.keyboard.press("ArrowUp")
+    expect(detail).to_contain_text("agreed")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_a_click_on_a_token_or_a_bar_goes_to_its_step(visit):
+    page = visit()
+    page.locator(".st-lane:not(.plain) .st-step").nth(3).locator(".st-t").first.click()
+    expect(page.locator(".st-now h2")).to_contain_text("Step 4 of 24")
+    token = page.locator(".st-lane:not(.plain) .st-step").nth(3).locator(".st-t").first
+    expect(token).to_have_attribute("title", re.compile(r"token \d+.*margin.*\n.*accepted"))
+    page.locator(".st-s").nth(9).click()
+    expect(page.locator(".st-now h2")).to_contain_text("Step 10 of 24")
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator(".st-now h2")).to_contain_text("Step 11 of 24")
+    page.get_by_role("button", name="Pause").click()
+
+
+def test_a_run_is_stopped_saved_and_opened_again(visit, tmp_path):
+    page = visit()
+    _run(page, "Once upon a time", 512)
+    _arriving(page)
+    page.locator("#stop").click()
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#stop")).to_be_disabled()
+    expect(page.locator("#verdict")).to_contain_text("when the run was stopped")
+    stopped = _facts(page)
+    with page.expect_download() as download:
+        page.locator("#trace-download").click()
+    path = tmp_path / "saved.jsonl"
+    download.value.save_as(path)
+    lanes = trace.read(path)
+    assert [lane.stop.reason for lane in lanes] == ["stopped", "stopped"]
+    page.reload()
+    expect(page.locator("#summary")).to_contain_text("1.99 ×")
+    _open(page, path)
+    expect(page.locator(".st-source")).to_have_class("st-source file")
+    expect(page.locator(".st-source")).to_contain_text("saved.jsonl")
+    assert _facts(page) == stopped
+
+
+def _open(page: Page, path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator("#trace-open").click()
+    chooser.value.set_files(path)
+
+
+def test_hostile_text_is_text(visit, recorded):
+    page = visit()
+    _open(page, recorded / "hostile.jsonl")
+    expect(page.locator("#verdict")).to_contain_text("all 69 tokens")
+    alone = page.locator(".st-lane.plain .st-text").text_content()
+    for text in ("<img src=x onerror=alert(1)>", "${1+1}", "{{value}}", "</script><b>", "שלום"):
+        assert text in alone
+    assert "␀" in alone
+    assert "‹U+202E›gnp" in alone
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("Home")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+        assert page.locator(".st-stage img, .st-stage script, .st-stage b b").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"), [("   ", "prompt"), ("key " * 9000, "prompt")], ids=["blank", "too long"]
+)
+def test_a_bad_prompt_is_one_sentence(visit, prompt, words):
+    page = visit()
+    facts, title = _facts(page), page.locator(".st-now h2").inner_text()
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#run").click()
+    notice = page.locator(".st-notice")
+    expect(notice).to_have_class("st-notice error", timeout=LIVE)
+    expect(notice).to_contain_text(words)
+    expect(page.locator("#run")).to_be_enabled()
+    assert _facts(page) == facts
+    assert page.locator(".st-now h2").inner_text() == title
+    assert page.locator(".toast-body").count() == 0
+
+
+def test_a_bad_file_is_one_sentence(visit, tmp_path):
+    page = visit()
+    facts = _facts(page)
+    for name, text, words in [
+        ("notes.txt", "hello", "not a Stairs trace"),
+        ("cut.jsonl", trace.dumps(page_runs.pair())[:-2000], "cut off"),
+        ("large.jsonl", " " * (50 * 2**20), "MB"),
+    ]:
+        path = tmp_path / name
+        path.write_text(text)
+        _open(page, path)
+        expect(page.locator(".st-notice")).to_contain_text(words, timeout=LIVE)
+        assert _facts(page) == facts
+    assert page.locator(".toast-body").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_has_all_of_it(visit, recorded, theme):
+    page = visit(390, color_scheme=theme, reduced_motion="reduce")
+    _open(page, recorded / "hostile.jsonl")
+    expect(page.locator("#verdict")).to_contain_text("all 69 tokens")
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("Home")
+    page.wait_for_selector("#chart .main-svg")
+    assert page.locator(".st-row").count() == 13
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    stairs = page.locator(".st-stairs")
+    assert stairs.evaluate("n => n.scrollWidth > n.clientWidth && n.scrollHeight <= n.clientHeight")
+    assert page.locator(".st-bar i").first.evaluate(
+        "n => getComputedStyle(n).transitionDuration"
+    ) in ("0s", "")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_can_be_read(visit, theme):
+    page = visit(color_scheme=theme)
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    page.locator(".st-legend summary").click()
+    contrast = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+    assert page.evaluate(contrast, 4.5) == []
+
+
+def test_the_theme_is_switched_and_the_chart_with_it(visit):
+    page = visit(color_scheme="light")
+    page.wait_for_selector("#chart .main-svg")
+    line = page.locator("#chart .scatterlayer .trace .js-line").first
+    light = line.evaluate("n => getComputedStyle(n).stroke")
+    page.get_by_role("button", name="Dark theme").click()
+    page.wait_for_function(
+        "c => getComputedStyle(document.querySelector('#chart .js-line')).stroke != c",
+        arg=light,
+    )
+    page.get_by_role("button", name="Light theme").click()
