@@ -43,6 +43,8 @@ def save_model(model: LlamaForCausalLM, tokenizer: object, folder: Path) -> None
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = "float16"
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for path in folder.iterdir():  # safetensors writes its files for the owner alone
+        path.chmod(0o644)
 
 
 def load_exported(folder: Path) -> nn.Module:
