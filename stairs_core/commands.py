@@ -103,7 +103,8 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
 
 def _check_writable(path: Path) -> None:
     """Before minutes of decoding, not after."""
-    if path.is_dir() or not path.parent.is_dir():
+    place = path if path.exists() else path.parent
+    if path.is_dir() or not path.parent.is_dir() or not os.access(place, os.W_OK):
         raise InputError(
             f"The trace cannot be written to {path}: name a file in a folder there is."
         )

@@ -55,7 +55,7 @@ def alone() -> Recording:
 
 def test_every_status_has_marks_of_its_own():
     drawn = terminal.draw([run_of_six()], 80)
-    assert "   b c~ d~: e:[ X] y/ z/\n" in drawn
+    assert "   b c ~d~ ·e· [X] y /z/\n" in drawn
     assert "  1 ━━╳┄◆ ━∅\n" in drawn
     assert len({style[2] for style in terminal.STYLES.values()}) == len(terminal.STYLES)
     assert len({style[:2] for style in terminal.STYLES.values()}) == len(terminal.STYLES)
@@ -81,6 +81,11 @@ def test_the_stairs_of_a_step():
         " 3 a b│ b│ c│ d    →  e    4.00 ·",
         " 4 a b│ b│ c│ d│ e →  f    5.00 ·",
     ]
+
+
+def test_only_the_text_begins_new_lines():
+    lane = recording("\n")
+    assert "\n  ↵\n  ~↵~[↵\n  ]{↵\n  }\n" in terminal.draw([lane], 80)
 
 
 def test_a_later_step_shows_the_text_before_it():

@@ -16,7 +16,7 @@ STYLES = {
     "correction": ("[", "]", "◆", "33;1"),
     "bonus": ("{", "}", "●", "36;1"),
     "rejected": ("~", "~", "╳", "31;9"),
-    "unchecked": (":", ":", "┄", "2"),
+    "unchecked": ("·", "·", "┄", "2"),
     "dropped": ("/", "/", "∅", "2;9"),
 }
 _COLUMNS = ("lane", "tokens", "seconds", "tok/s", "tok/call", "accepted", "alpha")
@@ -137,10 +137,14 @@ def _text(steps: Sequence[Step]) -> list[Styled]:
     """The tokens in order, neighbours of one status in one pair of marks."""
     parts: list[Styled] = []
     for status, tokens in groupby((t for s in steps for t in s.tokens), key=lambda t: t.status):
-        text = visible("".join(t.text for t in tokens), "↵\n")
+        # Only what is in the text begins a new line.
+        newline = "↵\n" if status in ("accepted", "correction", "bonus") else "↵"
+        text = visible("".join(t.text for t in tokens), newline)
         left, right, _, sgr = STYLES[status]
+        # A space before a word stays outside its marks, where lines break.
+        word = text.lstrip(" ") or text
         if text:
-            parts.append((f"{left}{text}{right}", sgr))
+            parts += [(" " * (len(text) - len(word)), ""), (f"{left}{word}{right}", sgr)]
     return parts
 
 
