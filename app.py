@@ -54,11 +54,13 @@ def run(
         yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
         for records in live.batches(live.race(prompt, settings, flag), flag):
             lines.add(records)
-            yield {"stage": lines.value(), "notice": page.notice()}
+            if lines.started:
+                yield {"stage": lines.value(), "notice": page.notice()}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, time.strftime("stairs-%Y%m%d-%H%M%S.jsonl"))
             path.write_text(lines.text, encoding="utf-8", newline="\n")
             yield {"stage": lines.value(running=False), **_offer(path), **_switch(idle=True)}
+        yield {"recorded": gr.update(value=None)}
     except InputError as e:
         yield {"notice": page.notice(str(e)), **_switch(idle=True)}
     except Exception as e:  # whatever it is, the visitor is told, and the log has the rest
@@ -77,7 +79,8 @@ def stop(request: gr.Request) -> None:
 
 def open_trace(path: str | None) -> Updates:
     """Shows a trace file of the visitor's."""
-    return _show(Path(path), "file", Path(path).name) if path else {}
+    shown = _show(Path(path), "file", Path(path).name) if path else {}
+    return shown | {"recorded": gr.update(value=None)} if "stage" in shown else shown
 
 
 def open_recorded(name: str | None) -> Updates:
@@ -210,7 +213,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
     parts["run"].click(named(run), asked, shown + switched, **once, **quiet)
     parts["stop"].click(stop, queue=False, **quiet)
-    parts["open"].upload(named(open_trace), parts["open"], shown, **quiet)
+    parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **quiet)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **quiet)
     demo.load(named(describe), None, pick("head", "chat", "notice"), **quiet)
     demo.unload(stop)

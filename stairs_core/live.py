@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .models import Pair
 
 ZERO_GPU = find_spec("spaces") is not None
-_INTERVAL = 1 / 15
+_INTERVAL = 1 / 12
 _END = object()
 
 

@@ -91,7 +91,7 @@ def _run(page: Page, prompt: str, length: int) -> None:
 
 def _arriving(page: Page) -> list[int]:
     """Waits until both lanes have tokens while the run goes on; the counts."""
-    page.wait_for_function(f"(({COUNTS})).every(n => n > 0) && {_RUNNING}", timeout=LIVE)
+    page.wait_for_function(f"{_RUNNING} && {COUNTS}.every(n => n > 0)", timeout=LIVE)
     return page.evaluate(COUNTS)
 
 

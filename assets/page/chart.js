@@ -3,7 +3,7 @@
 (function (Stairs) {
   "use strict";
 
-  const GAP_MS = 250;
+  const GAP_MS = 400;
   let loading = null;
 
   // plotly.min.js is 4.6 MB: fetched once, from this server, when the first figure is drawn.
@@ -46,7 +46,7 @@
       this.soon();
     }
 
-    // At most four drawings a second; the last figure is always drawn.
+    // Two or three drawings a second at most; the last figure is always drawn.
     soon() {
       if (this.timer || !this.json) return;
       const wait = Math.max(0, (this.last || 0) + GAP_MS - performance.now());

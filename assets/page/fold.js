@@ -36,7 +36,7 @@
         lane.stop = event;
         return;
       }
-      lane.counts.push((lane.counts.at(-1) || 0) + committed(event).length);
+      lane.counts.push((lane.counts.at(-1) || 0) + event.tokens.filter(committed).length);
       lane.steps.push(event);
     }
 
@@ -48,7 +48,7 @@
     }
   }
 
-  const committed = (step) => step.tokens.filter((t) => COMMITTED.has(t.status));
+  const committed = (token) => COMMITTED.has(token.status);
   const guesses = (lane) => lane.run.k > 0 && lane.run.drafter !== "none";
 
   // What is to be seen at step `cursor` of the leading lane; null follows the newest step.
@@ -100,7 +100,7 @@
   function before(lane, index, length) {
     let text = "";
     for (let i = index - 1; i >= 0 && text.length < length; i--) {
-      text = committed(lane.steps[i]).map((t) => t.text).join("") + text;
+      text = lane.steps[i].tokens.filter(committed).map((t) => t.text).join("") + text;
     }
     if (text.length < length) text = lane.run.prompt_tokens.join("").slice(-length) + text;
     return text.slice(-length);

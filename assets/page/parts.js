@@ -21,9 +21,10 @@
       this.name = el("h2", "");
       this.clock = el("span", "st-clock");
       this.fill = el("i", "");
-      this.text = el("div", "st-text");
+      this.words = el("div", "st-words");
+      this.words.dir = "auto";
+      this.text = el("div", "st-text", this.words);
       this.text.tabIndex = 0;
-      this.text.dir = "auto";
       this.text.setAttribute("role", "region");
       this.bar = el("div", "st-bar", this.fill);
       const all = el("input", "");
@@ -38,12 +39,12 @@
 
     reset(run, plain) {
       this.steps = [];
-      this.text.textContent = "";
+      this.words.textContent = "";
       this.shown = -1;
       this.node.classList.toggle("plain", plain);
       set(this.name, Stairs.readable(run.name));
       this.text.setAttribute("aria-label", `Text of the lane ${run.name}`);
-      for (const piece of run.prompt_tokens) this.text.append(el("span", "st-prompt", Stairs.readable(piece)));
+      for (const piece of run.prompt_tokens) this.words.append(el("span", "st-prompt", Stairs.readable(piece)));
     }
 
     show({ lane, shown, tokens, seconds, plain }, current) {
@@ -62,11 +63,14 @@
       const group = el("span", "st-step");
       group.dataset.step = step.index;
       step.tokens.forEach((token, i) => {
-        const span = el("span", `st-t ${plain ? "plain" : token.status}`, Stairs.readable(token.text));
+        // A line end that was not kept must not end a line.
+        const text = Stairs.committed(token) ? token.text : token.text.replace(/\n/g, "↵");
+        const span = el("span", `st-t ${plain ? "plain" : token.status}`, Stairs.readable(text));
+        if (/^\n+$/.test(text)) span.classList.add("end");
         span.dataset.token = i;
         group.append(span);
       });
-      this.text.append(group);
+      this.words.append(group);
       this.steps.push(group);
     }
 
@@ -81,14 +85,15 @@
       this.current = current;
     }
 
-    // Scrolls this panel, and never the page, so that step `i` can be seen.
+    // Scrolls this panel, and never the page, so that step `i` can be seen. The newest step needs
+    // no such help: the panel is laid out from its end, which costs no measuring while it grows.
     follow(i) {
       const group = this.steps[i];
       if (!group) return;
       const box = this.text.getBoundingClientRect();
       const place = group.getBoundingClientRect();
-      if (place.bottom > box.bottom - 8) this.text.scrollTop += place.bottom - box.bottom + 12;
-      if (place.top < box.top + 8) this.text.scrollTop += place.top - box.top - 12;
+      const seen = place.top > box.top + 8 && place.bottom < box.bottom - 8;
+      if (!seen) this.text.scrollTop += place.top - box.top - box.height * 0.4;
     }
   }
 
@@ -192,7 +197,6 @@
       this.at?.classList.remove("on");
       this.at = this.bars[index];
       this.at?.classList.add("on");
-      this.follow();
     }
 
     follow() {

@@ -127,7 +127,7 @@
       view.lanes.forEach((seen, i) => {
         this.lanes[i] ||= this.addLane();
         this.lanes[i].show(seen, seen.lane === view.lead || !following ? seen.shown - 1 : -1);
-        if (this.value.running || !following) this.lanes[i].follow(seen.shown - 1);
+        if (!following) this.lanes[i].follow(seen.shown - 1);
       });
       const tall = view.lead.run.k + 1;
       this.strip.show(view.lead, view.index, tall);
@@ -135,6 +135,7 @@
       const now = performance.now();
       if (this.value.running && now - (this.stairsAt || 0) < STAIRS_MS) return;
       this.stairsAt = now;
+      this.strip.follow();
       this.drawStep(view, tall);
     }
 

@@ -36,13 +36,13 @@ BUSY = "A run of yours is still going on: stop it, or wait for its end."
 Kind = Literal["live", "recorded", "file"]
 SCRIPTS = ("fold.js", "words.js", "parts.js", "chart.js", "around.js", "stage.js")
 _NONE = "–"
-_REFRESH = 0.3
+_REFRESH = 0.5
 
 
 class Lines:
     """A trace that grows while its run goes on. ``text``: its lines so far.
 
-    Numbers and figure are made anew about three times a second, however often ``value`` is asked.
+    Numbers and figure are made anew twice a second, however often ``value`` is asked.
     """
 
     def __init__(self, number: int) -> None:
@@ -59,6 +59,11 @@ class Lines:
                 self._lanes[lane] = record, []
             elif isinstance(record, Step):
                 self._lanes[lane][1].append(record)
+
+    @property
+    def started(self) -> bool:
+        """Whether any lane has made a step; the heads of all lanes come before."""
+        return any(steps for _, steps in self._lanes.values())
 
     def lanes(self) -> list[Recording]:
         return [Recording(run, tuple(s), Stop("stopped", "")) for run, s in self._lanes.values()]
