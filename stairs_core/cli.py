@@ -33,8 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except InputError as e:
         return _complain(str(e), BAD_INPUT)
-    except KeyboardInterrupt:
-        return commands.INTERRUPTED
+    except KeyboardInterrupt as e:
+        # A training run says how far it came.
+        return _complain(str(e), commands.INTERRUPTED)
     except BrokenPipeError:
         # The reader has left; the interpreter would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(sentence: str, status: int) -> int:
-    print(clip(visible(" ".join(sentence.split())), 500), file=sys.stderr)
+    if sentence:
+        print(clip(visible(" ".join(sentence.split())), 500), file=sys.stderr)
     return status
 
 

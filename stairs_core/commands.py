@@ -72,11 +72,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    try:
-        report = training.main(args)
-    except ValueError as e:
-        raise InputError(str(e)) from e
-    print(json.dumps(report, indent=None if args.json else 1))
+    print(json.dumps(training.main(args), indent=None if args.json else 1))
     return 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from shell import ROOT, decode, python, refused, stairs, trace_file  # noqa: F401
 
-from stairs_core import cli, models, race, trace
+from stairs_core import cli, models, race, trace, training
 from stairs_core.race import Runner
 
 EARLY = {
@@ -141,6 +141,15 @@ def test_an_interrupt_while_loading_is_quiet(stairs, monkeypatch):
 
     monkeypatch.setattr(models, "load_pair", interrupted)
     assert stairs(*decode()) == (130, "", "")
+
+
+def test_an_interrupted_training_says_how_far_it_came(monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt("stopped and saved after step 3")
+
+    monkeypatch.setattr(training, "main", interrupted)
+    assert cli.main(["train", "--corpus", "x"]) == 130
+    assert capsys.readouterr() == ("", "stopped and saved after step 3\n")
 
 
 def test_a_failure_is_one_sentence_and_keeps_the_trace(stairs, monkeypatch, tmp_path):
