@@ -8,11 +8,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from recordings import recording
 from shell import PROMPT, ROOT, decode, python, refused, stairs, trace_file  # noqa: F401
 
-from stairs_core import cli, trace
+from stairs_core import cli, commands, trace
 from stairs_core.race import Runner
 from stairs_core.render.cells import visible
 
@@ -84,6 +86,17 @@ def test_run_on_a_terminal_dims_the_prompt_and_obeys_no_token(stairs, monkeypatc
         patch.setattr(sys.stdout, "isatty", lambda: True)
         _, out, _ = stairs(*decode())
     assert out == f"\x1b[2m{PROMPT}\x1b[0m{visible(text, chr(10))}\n"
+
+
+def test_special_tokens_are_not_typed(capsys):
+    made = recording()
+    ended = made.steps[-1].committed[-1].id
+    tokenizer = SimpleNamespace(all_special_ids=[ended])
+    watch = commands._typewriter(SimpleNamespace(pair=SimpleNamespace(tokenizer=tokenizer)))
+    for record in (made.run, *made.steps):
+        watch(0, record)
+    watch(0, trace.Stop("eos", " é é\ufffd"))
+    assert capsys.readouterr().out == " é é\ufffd"
 
 
 def test_race_compares_the_lanes(stairs, tmp_path):

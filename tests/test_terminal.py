@@ -174,11 +174,20 @@ def test_the_verdict_on_a_run_that_was_stopped():
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", 0), ("abc", 3), ("你a", 3), ("🦊", 2), ("e\u0301", 1), ("שלום", 4), ("ｱ", 1), ("Ａ", 2)],
+)
+def test_width_is_in_cells(text, expected):
+    assert cells.width(text) == expected
+
+
 def test_nothing_invisible_is_left():
     everything = "".join(map(chr, range(0x3100))) + "".join(map(chr, range(0xD7F0, 0xE010)))
     shown = cells.visible(everything + "\ufeff\U000e0041")
     assert not obeyed(shown)
     assert "\n" not in shown
+    assert cells.visible("\x00\x1b\x7f\x9b\u202e\ud800") == "␀␛␡\\x9b\\u202e\\ud800"
     assert cells.visible("a b é 你 🦊 👩\u200d🚀") == "a b é 你 🦊 👩\u200d🚀"
 
 
