@@ -13,9 +13,12 @@ import torch
 from . import text
 from .errors import InputError
 from .metrics import compare, fold
-from .models import Pair
+from .models import BUNDLED, Pair
 from .race import Runner, race
 from .settings import Settings
+
+HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
+"""Prompts from stories that the bundled pair was never trained on."""
 
 
 @dataclass(slots=True)
@@ -50,8 +53,9 @@ class Row:
         }
 
 
-def read_prompts(path: Path, count: int) -> list[str]:
+def read_prompts(file: str | Path, count: int) -> list[str]:
     r"""``count`` prompts of a file that has one a line, with line breaks written ``\n``."""
+    path = Path(file)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as e:

@@ -84,6 +84,20 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("file", metavar="FILE", help="a trace that --trace or the page has saved")
     show.add_argument("--step", type=int, metavar="N", help="the stairs of step N, from 1")
     show.add_argument("--no-color", action="store_true", help="marks only")
+    bench = command(
+        "bench", commands.bench, "Race every K against the target alone, over many prompts."
+    )
+    bench.add_argument("--prompts", metavar="FILE", help="one a line (default: the held-out ones)")
+    bench.add_argument("--count", type=int, default=10, help="prompts used (default: 10)")
+    bench.add_argument(
+        "--repeats", type=int, default=3, help="races a prompt and lane (default: 3)"
+    )
+    bench.add_argument("--ks", default="2,3,4,5,6,8", help="draft lengths (default: 2,3,4,5,6,8)")
+    bench.add_argument("--pair", default="bundled", help="as in run")
+    bench.add_argument("--max-new-tokens", type=int, default=96, metavar="N")
+    bench.add_argument("--dtype", default="auto", choices=DTYPES)
+    bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    bench.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     train = command("train", commands.train, "Train a target and a draft from a folder of text.")
     training.add_arguments(train)
     train.add_argument("--json", action="store_true", help="end stdout with one JSON object")

@@ -63,6 +63,35 @@ def race(args: argparse.Namespace) -> int:
     return status
 
 
+def bench(args: argparse.Namespace) -> int:
+    """``none`` is there too: plain against plain says how far the clock can be trusted."""
+    try:
+        ks = [int(k) for k in args.ks.split(",")]
+    except ValueError as e:
+        raise InputError(f"The draft lengths {args.ks!r} are no numbers: write 2,4,6.") from e
+    if args.count < 1 or args.repeats < 1:
+        raise InputError("A bench needs one prompt and one repeat at least: raise the number.")
+    lanes = {"none": Settings("none", max_new_tokens=args.max_new_tokens)}
+    lanes |= {f"model, K = {k}": Settings("model", k, args.max_new_tokens) for k in ks}
+    _progress("Loading the models")
+    from . import bench as benching
+    from .models import load_pair
+
+    prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
+    pair = load_pair(args.pair, args.device, args.dtype)
+    stock = load_pair(args.pair, args.device, args.dtype, pack=False)
+    rows: list[benching.Row] = []
+    rounds = len(prompts) * args.repeats
+    for done, latest in enumerate(benching.bench(pair, stock, prompts, lanes, args.repeats), 1):
+        rows = latest
+        _progress(f"Round {done} of {rounds}")
+    _progress("")
+    print(benching.table(rows))
+    if args.json:
+        print(json.dumps({**pair.describe(), "rows": [row.to_dict() for row in rows]}))
+    return 0
+
+
 def show(args: argparse.Namespace) -> int:
     recordings = trace.read(args.file)
     columns = shutil.get_terminal_size().columns

@@ -42,7 +42,7 @@ class Difference:
     """Where two texts part. ``position``: counted from the first new token, 0-based.
 
     ``margin``: the smaller of both runs' margins there, in logits. ``verdict``: "rounding tie"
-    when it is below ``TIE`` for the dtype, else "bug".
+    when it is below ``TIE`` for the dtype (float32's, where it has none), else "bug".
     """
 
     position: int
@@ -117,7 +117,7 @@ def first_difference(first: Recording, other: Recording) -> Difference | None:
     for position, (a, b) in enumerate(zip(_committed(first), _committed(other), strict=False)):
         if a[0] != b[0]:
             margin = min(a[2], b[2])
-            tie = margin < TIE[first.run.dtype]
+            tie = margin < TIE.get(first.run.dtype, TIE["float32"])
             return Difference(position, a[1], b[1], margin, "rounding tie" if tie else "bug")
     return None
 

@@ -44,7 +44,7 @@ def statuses(drafted: int, accepted: int, committed: int) -> list[Status]:
     labels: list[Status] = ["accepted"] * accepted
     if accepted < drafted:
         labels.append("rejected")
-        labels.extend(["unchecked"] * (drafted - accepted - 1))
+        labels += ("unchecked",) * (drafted - accepted - 1)
         labels.append("correction")
     else:
         labels.append("bonus")

@@ -14,7 +14,7 @@ from stairs_core.race import Runner
 from stairs_core.settings import BACKENDS, Settings
 
 PAIR = ROOT / "assets" / "pair"
-HELD_OUT = bench.read_prompts(ROOT / "assets" / "prompts" / "heldout.txt", 50)
+HELD_OUT = bench.read_prompts(bench.HELD_OUT, 50)
 KS = (1, 2, 4, 6, 10)
 
 
