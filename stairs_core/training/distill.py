@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
-from transformers import StaticCache
 
 from .conditions import SHORT_CHARS, Conditions
 from .evaluate import validation_loss, validation_rows
@@ -64,33 +63,29 @@ def opening_prompts(works: list[str], stream: TokenStream, conditions: Condition
     return prompts
 
 
-@torch.no_grad()
-def continue_batch(model: nn.Module, prompts: torch.Tensor, new_tokens: int, temperature: float,
-                   generator: torch.Generator) -> list[list[int]]:
+def continue_batch(
+    model: nn.Module, prompts: torch.Tensor, new_tokens: int, temperature: float, seed: int
+) -> list[list[int]]:
     """Continue prompts (B, P) of one length up to ``new_tokens`` tokens or ``<|endoftext|>``.
 
-    A static cache is written in place: a growing one would be copied whole for every token. Each
-    returned text starts with its prompt and ends before its end token.
+    Each returned text starts with its prompt and ends before its end token.
     """
-    batch, length = prompts.shape
-    cache = StaticCache(config=model.config, max_cache_len=length + new_tokens)
-    out = [prompts]
-    done = torch.zeros(batch, dtype=torch.bool, device=prompts.device)
-    ids = prompts
-    for _ in range(new_tokens):
-        logits = model(input_ids=ids, past_key_values=cache, use_cache=True,
-                       logits_to_keep=1).logits[:, -1].float()
-        if temperature:
-            ids = torch.multinomial((logits / temperature).softmax(-1).cpu(), 1,
-                                    generator=generator).to(prompts.device)
-        else:
-            ids = logits.argmax(-1, keepdim=True)
-        out.append(ids)
-        done |= ids[:, 0] == END_ID
-        if done.float().mean() > 0.95:  # a few stragglers are not worth their passes
-            break
-    texts = torch.cat(out, 1).tolist()
-    return [t[:t.index(END_ID, 1)] if END_ID in t[1:] else t for t in texts]
+    sampling = {"temperature": temperature, "top_k": 0} if temperature else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        texts = model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            max_new_tokens=new_tokens,
+            do_sample=bool(sampling),
+            eos_token_id=END_ID,
+            pad_token_id=END_ID,
+            # Written in place: a growing cache would be copied whole for every token.
+            cache_implementation="static",
+            disable_compile=True,
+            **sampling,
+        ).tolist()
+    return [t[: t.index(END_ID, 1)] if END_ID in t[1:] else t for t in texts]
 
 
 def generate_stories(sitting: Sitting, target: nn.Module, stream: TokenStream) -> np.ndarray:
@@ -105,7 +100,6 @@ def generate_stories(sitting: Sitting, target: nn.Module, stream: TokenStream) -
     batches = [same[i:i + BATCH] for _, group in groupby(prompts, len) if (same := list(group))
                for i in range(0, len(same), BATCH)]
     random.Random(0).shuffle(batches)
-    generator = torch.Generator().manual_seed(sitting.args.seed)
     model = target.to(torch.bfloat16) if sitting.bfloat16 else target
     bar = tqdm(total=count, initial=len(texts), desc="stories", unit="story")
     skip = len(texts)
@@ -115,7 +109,7 @@ def generate_stories(sitting: Sitting, target: nn.Module, stream: TokenStream) -
             continue
         temperature = 0.0 if number % 10 < 10 * GREEDY_SHARE else TEMPERATURE
         ids = torch.tensor(batch, device=sitting.accelerator.device)
-        texts += continue_batch(model, ids, recipe.story_tokens, temperature, generator)
+        texts += continue_batch(model, ids, recipe.story_tokens, temperature, number)
         _write(path, texts)
         bar.update(len(batch))
     bar.close()
