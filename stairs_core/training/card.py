@@ -91,8 +91,9 @@ def _training(m: dict, recipe: Recipe) -> str:
     before = [e for e in log if e["tokens"] <= recipe.space_from * tokens]
     rows = "\n".join(f"| {e['tokens']:,} | {e['validation']:.3f} |" for e in log[:: max(
         1, len(log) // 12)])
-    change = (f"Plain validation loss (32 k tokens) was {before[-1]['validation']:.3f} just before "
-              f"that quarter and {log[-1]['validation']:.3f} at its end" if before else
+    change = (f"Plain validation loss (32 k held-out tokens) was {before[-1]['validation']:.3f} at "
+              f"the last evaluation before that quarter ({before[-1]['tokens']:,} tokens) and "
+              f"{log[-1]['validation']:.3f} at its end" if before else
               f"Plain validation loss at the end: {log[-1]['validation']:.3f}")
     ahead = ", ".join(f"{x:.0%}" for x in m["measured"]["space_accuracy"])
     return f"""## Training
@@ -100,9 +101,9 @@ def _training(m: dict, recipe: Recipe) -> str:
 Plain next-token prediction; in the last quarter of the target's training every second row also
 carried SPACE's semi-autoregressive objective (arXiv 2402.11809, k = {SPACE_K}, `<|mask|>`).
 {change}; the learning rate fell to nearly zero over the last {recipe.decay:.0%} of training, so the
-difference is not the objective's doing alone. Slots 0 to {SPACE_K} of a mask group, which stand for
-the next token and the {SPACE_K} after it, name the right one (1 to {SPACE_K + 1} tokens beyond the
-unseen next one) in {ahead} of the held-out cases.
+difference is not the objective's doing alone. Mask j of a group stands in the place of token s+j of
+a text that ends before s, and is asked for token s+j+1: on held-out text the masks j = 0 to
+{SPACE_K} name it in {ahead} of the cases.
 
 | target tokens | validation loss |
 |---|---|
@@ -113,7 +114,7 @@ choice) over {m["generated_tokens"]:,} tokens of the target's own stories, writt
 prompts, and over the text. Its validation loss was {m["measured"]["draft_before_validation"]:.3f}
 before distillation and {m["measured"]["validation"]["main"]["draft"]:.3f} after; distillation
 is for acceptance, not for this loss.
-
+{m.get("remark", "")}
 """
 
 

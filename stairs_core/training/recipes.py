@@ -88,7 +88,7 @@ RECIPES = {
         draft=Shape(hidden=256, layers=2, mlp=704),
         phases=(Phase(0.6, _STORIES), Phase(1.0, _PLAIN)),
         rows=((0.6, 256), (0.95, 512), (1.0, 2048)),
-        target_tokens=9_000_000, draft_tokens=2_000_000, distill_tokens=2_000_000,
+        target_tokens=8_200_000, draft_tokens=2_000_000, distill_tokens=2_000_000,
         generate_stories=3072, tokens_per_step=8192,
     ),
     # About 25 minutes on one H200; never run yet, its numbers are estimates.
