@@ -132,7 +132,7 @@ def build() -> gr.Blocks:
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 parts |= _controls()
             with gr.Column(elem_id="results", scale=1, min_width=320):
-                stage = first.get("stage")
+                stage = first.get("stage") or page.value(0, "", [], "live")
                 parts["stage"] = _html("mountStage", "stage", stage, plotly=page.url(PLOTLY))
         _wire(demo, parts)
     return demo

@@ -41,7 +41,12 @@ def serving(traces: Path, log: Path, pair: str = "bundled", limit: float = 60) -
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    environment = os.environ | {"PORT": str(port), "STAIRS_PAIR": pair, "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {
+        "PORT": str(port),
+        "STAIRS_PAIR": pair,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",  # tiny models gain nothing from more, and lose on a busy machine
+    }
     for name in ("HOST", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "SPACE_ID"):
         environment.pop(name, None)
     command = [sys.executable, "-c", _SERVE, str(traces)]

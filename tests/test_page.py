@@ -17,6 +17,7 @@ from stairs_core import trace
 HOSTILE_PROMPT = "Once <img src=x onerror=alert(1)> ${1+1} {{value}} </script>"
 COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
 LIVE = 60_000
+expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is broken after it too
 
 
 @pytest.fixture(scope="module")
@@ -123,22 +124,14 @@ def test_it_opens_on_a_recorded_run(visit):
     assert page.evaluate("document.fonts.size") == 0
 
 
-def test_a_prompt_is_typed_and_both_lanes_race(visit):
+def test_a_prompt_is_typed_and_the_race_is_run(visit):
     page = visit()
-    page.wait_for_selector("#chart .main-svg")
-    _run(page, HOSTILE_PROMPT, 72)
-    first = _arriving(page)
-    shape = _shape(page)
-    page.wait_for_function(
-        f"((a, b) => a.some((n, i) => n > b[i]))({COUNTS}, {first})", timeout=LIVE
-    )
-    expect(page.locator("#summary")).to_contain_text("so far")
-    expect(page.locator(".st-source")).to_have_class("st-source live")
+    _run(page, HOSTILE_PROMPT, 24)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
-    expect(page.locator("#verdict")).to_contain_text("all 72 tokens")
+    expect(page.locator("#verdict")).to_contain_text("all 24 tokens")
     expect(page.locator("#summary")).not_to_contain_text("so far")
-    assert page.evaluate(COUNTS) == [72, 72]
-    assert _shape(page) == shape
+    expect(page.locator(".st-source")).to_have_class("st-source live")
+    assert page.evaluate(COUNTS) == [24, 24]
     lanes = page.locator(".st-text")
     for i in range(2):
         assert HOSTILE_PROMPT in lanes.nth(i).text_content()
@@ -204,18 +197,23 @@ def test_a_click_on_a_token_or_a_bar_goes_to_its_step(visit):
     page.locator(".st-s").nth(9).click()
     expect(page.locator(".st-now h2")).to_contain_text("Step 10 of 24")
     page.get_by_role("button", name="Play").click()
-    expect(page.locator(".st-now h2")).to_contain_text("Step 11 of 24")
+    expect(page.locator(".st-now h2")).to_contain_text(re.compile("Step 1[1-9]"))
     page.get_by_role("button", name="Pause").click()
 
 
-def test_a_run_is_stopped_saved_and_opened_again(visit, tmp_path):
+def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
+    page.wait_for_selector("#chart .main-svg")
     _run(page, "Once upon a time", 512)
-    _arriving(page)
+    first, shape = _arriving(page), _shape(page)
+    page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
+    expect(page.locator("#summary")).to_contain_text("so far")
+    assert page.evaluate(_RUNNING)
     page.locator("#stop").click()
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#stop")).to_be_disabled()
     expect(page.locator("#verdict")).to_contain_text("when the run was stopped")
+    assert _shape(page) == shape
     stopped = _facts(page)
     with page.expect_download() as download:
         page.locator("#trace-download").click()
@@ -244,8 +242,7 @@ def test_hostile_text_is_text(visit, recorded):
     alone = page.locator(".st-lane.plain .st-text").text_content()
     for text in ("<img src=x onerror=alert(1)>", "${1+1}", "{{value}}", "</script><b>", "שלום"):
         assert text in alone
-    assert "␀" in alone
-    assert "‹U+202E›gnp" in alone
+    assert "‹U+0000›‹U+202E›gnp" in alone
     page.locator(".st-scrub").focus()
     page.keyboard.press("Home")
     for _ in range(5):

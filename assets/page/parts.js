@@ -17,8 +17,8 @@
 
   // One lane: its clock, how far it is, and its text token by token.
   class LaneCard {
-    constructor() {
-      this.name = el("h2", "");
+    constructor(name) {
+      this.name = el("h2", "", name);
       this.clock = el("span", "st-clock");
       this.fill = el("i", "");
       this.words = el("div", "st-words");
@@ -33,7 +33,7 @@
       const toggle = el("label", "st-toggle", all, "wrong guesses");
       toggle.title = "Show the guesses that were rejected or never checked";
       const head = el("header", "", this.name, toggle, this.clock);
-      this.node = el("section", "st-card st-lane", head, this.bar, this.text);
+      this.node = el("section", "st-card st-lane plain", head, this.bar, this.text);
       this.steps = [];
     }
 
@@ -121,7 +121,10 @@
       const context = Stairs.visible(Stairs.before(lane, step.index, 9));
       step.predictions.forEach((said, i) => this.grid.append(this.row(step, context, said, i)));
       set(this.note, Stairs.explain(step));
-      if (focused) this.ends()[step.accepted]?.focus({ preventScroll: true });
+      const kept = this.ends()[step.accepted];
+      if (focused) kept.focus({ preventScroll: true });
+      const beyond = kept.offsetLeft + kept.offsetWidth - this.grid.clientWidth;
+      this.grid.scrollLeft = beyond > 0 ? beyond + 24 : 0;
     }
 
     row(step, context, said, i) {

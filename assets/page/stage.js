@@ -17,8 +17,8 @@
       this.root = root;
       this.cursor = null;
       this.fold = new Stairs.Fold();
-      this.lanes = [];
       this.build();
+      this.lanes = ["Target alone", "Stairs"].map((name) => this.addLane(name));
       this.chart = new Stairs.Chart(this.chartNode, plotlyUrl);
       this.listen();
     }
@@ -31,7 +31,7 @@
       this.verdict.id = "verdict";
       this.source = el("p", "st-source");
       this.laneRow = el("div", "st-lanes");
-      this.title = el("h2", "");
+      this.title = el("h2", "", "No step yet");
       this.time = el("span", "st-clock");
       this.stairs = new Stairs.Staircase();
       this.chartNode = el("div", "st-chart");
@@ -72,12 +72,11 @@
 
     // A new value from Python.
     update(value) {
-      if (!value || !value.trace) return;
       const other = value.run !== this.run;
       if (other) this.restart(value.run);
       this.value = value;
       this.fold.push(value.trace);
-      if (other && !value.running) this.cursor = Stairs.telling(this.fold.lead);
+      if (other && !value.running && value.trace) this.cursor = Stairs.telling(this.fold.lead);
       this.drawFacts();
       if (value.running) this.drawSoon();
       else this.draw();
@@ -88,8 +87,6 @@
       this.halt();
       this.cursor = null;
       this.fold = new Stairs.Fold();
-      this.lanes = [];
-      this.laneRow.textContent = "";
     }
 
     // What Python worded: numbers, verdict, where the run comes from.
@@ -124,8 +121,9 @@
       const view = Stairs.look(this.fold, this.cursor);
       if (!view.lead) return;
       const following = this.cursor === null;
+      while (this.lanes.length > view.lanes.length) this.lanes.pop().node.remove();
       view.lanes.forEach((seen, i) => {
-        this.lanes[i] ||= this.addLane();
+        this.lanes[i] ||= this.addLane("");
         this.lanes[i].show(seen, seen.lane === view.lead || !following ? seen.shown - 1 : -1);
         if (!following) this.lanes[i].follow(seen.shown - 1);
       });
@@ -141,11 +139,7 @@
 
     drawStep(view, tall) {
       this.stairs.show(view.lead, view.step, tall);
-      if (!view.step) {
-        set(this.title, "Warming up");
-        set(this.time, "");
-        return;
-      }
+      if (!view.step) return;
       set(this.title, `Step ${view.index + 1} of ${view.total}: ${Stairs.headline(view.step)}`);
       const { draft_seconds: draft, verify_seconds: verify } = view.step;
       const parts = [[draft, "guessing"], [verify, "checking"]].filter(([s]) => s > 0);
@@ -160,8 +154,8 @@
       this.slider.setAttribute("aria-valuetext", words);
     }
 
-    addLane() {
-      const lane = new Stairs.LaneCard();
+    addLane(name) {
+      const lane = new Stairs.LaneCard(name);
       this.laneRow.append(lane.node);
       return lane;
     }

@@ -174,9 +174,11 @@ def numbers(lanes: Sequence[Recording], running: bool = False) -> list[dict[str,
 
 def verdict(lanes: Sequence[Recording], running: bool = False) -> dict[str, str]:
     """Whether both lanes wrote the same text. ``state``: yes, no or open."""
+    if not lanes:
+        return {"state": "open", "text": "Nothing has run yet."}
     pair = charts.baseline_and_lead(lanes)
     if not pair:
-        words = "Same text: not compared, this trace has one lane only." if lanes else ""
+        words = "Same text: not compared, this trace has one lane only."
         return {"state": "open", "text": words}
     both = metrics.compare(*pair)
     if both.first_difference:

@@ -1,0 +1,79 @@
+"""Screenshots of the page to be looked at: python tests/screenshots.py [FOLDER]
+
+1280 and 390 px wide, light and dark: as the page opens, at the end of a run, and with thirteen
+stairs of text that tries to break out. No model is needed.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import browsing
+import page_runs
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from stairs_core import trace
+
+WIDTHS = (1280, 390)
+THEMES = ("light", "dark")
+
+
+def main(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as made:
+        runs = _recordings(Path(made))
+        recorded = browsing.ROOT / "assets" / "traces"
+        traces = recorded if any(recorded.glob("*.jsonl")) else runs
+        with (
+            browsing.serving(traces, Path(made, "log.txt")) as address,
+            sync_playwright() as playwright,
+        ):
+            browser = playwright.chromium.launch(
+                executable_path=browsing.find_browser(), args=list(browsing.ARGUMENTS)
+            )
+            for theme in THEMES:
+                for width in WIDTHS:
+                    _shoot(browser, address, theme, width, runs / "hostile.jsonl", folder)
+            browser.close()
+
+
+def _recordings(folder: Path) -> Path:
+    trace.write(folder / "made-up.jsonl", page_runs.pair())
+    words = page_runs.words(page_runs.STORY)
+    hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
+    trace.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
+    return folder
+
+
+def _shoot(
+    browser: Browser, address: str, theme: str, width: int, hostile: Path, folder: Path
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+    page.goto(address)
+
+    def shoot(name: str) -> None:
+        page.mouse.move(0, 0)
+        page.wait_for_selector("#chart .main-svg")
+        page.wait_for_timeout(800)
+        path = folder / f"{name}-{theme}-{width}.png"
+        page.screenshot(path=path, full_page=True)
+        print(path)
+
+    expect(page.locator("#verdict")).to_contain_text("Same text")
+    shoot("open")
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("End")
+    shoot("end")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#trace-open").click()
+    chooser.value.set_files(hostile)
+    expect(page.locator(".st-source")).to_contain_text("hostile.jsonl")
+    page.locator(".st-legend summary").click()
+    shoot("hostile")
+    page.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "screenshots"))
