@@ -16,9 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from itertools import count
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import gradio as gr
 from gradio.themes import Base
@@ -34,7 +34,6 @@ PLOTLY = Path(str(find_spec("plotly").origin)).parent / "package_data" / "plotly
 Updates = dict[str, Any]
 """New values by the name of their component; the others stay as they are."""
 
-_numbers = count(1)
 _running: dict[str, live.Flag] = {}
 _log = logging.getLogger("stairs")
 
@@ -48,7 +47,7 @@ def run(
         yield {"notice": page.notice(page.BUSY)}
         return
     flag = _running[session] = live.Flag()
-    lines = page.Lines(next(_numbers))
+    lines = page.Lines(uuid4().hex)
     try:
         settings = Settings("model", page.whole(k), page.whole(length), backend, chat)
         yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
@@ -98,8 +97,9 @@ def describe() -> Updates:
     """Waits for the models; says what they are, and opens the switch if they have a template."""
     try:
         pair = live.models().result()
-    except InputError as e:
-        return {"head": [page.NO_MODELS], "notice": page.notice(str(e))}
+    except Exception as e:
+        text = str(e) if isinstance(e, InputError) else page.failure(e, page.NO_MODELS)
+        return {"head": ["no models"], "notice": page.notice(text)}
     chips = [f"{what}: {words}" for what, words in pair.describe().items()]
     return {"head": chips, "chat": gr.update(interactive=pair.has_chat_template)}
 
@@ -109,7 +109,7 @@ def _show(path: Path, kind: page.Kind, name: str) -> Updates:
         lanes = trace.read(path)
     except InputError as e:
         return {"notice": page.notice(str(e))}
-    value = page.value(next(_numbers), trace.dumps(lanes), lanes, kind, name)
+    value = page.value(uuid4().hex, trace.dumps(lanes), lanes, kind, name)
     return {"stage": value, "notice": page.notice(), **_offer(path)}
 
 
@@ -132,7 +132,7 @@ def build() -> gr.Blocks:
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 parts |= _controls()
             with gr.Column(elem_id="results", scale=1, min_width=320):
-                stage = first.get("stage") or page.value(0, "", [], "live")
+                stage = first.get("stage") or page.value("", "", [], "live")
                 parts["stage"] = _html("mountStage", "stage", stage, plotly=page.url(PLOTLY))
         _wire(demo, parts)
     return demo

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -208,7 +209,9 @@ def test_the_numbers_are_the_metrics():
 def test_what_is_not_known_is_a_dash():
     lanes = [replace(lane, steps=()) for lane in page_runs.pair()]
     assert [n["value"] for n in page.numbers(lanes, running=True)][:3] == ["–", "–", "–"]
-    assert page.numbers(page_runs.pair()[1:])[0]["value"] == "–"
+    alone, stairs = page_runs.pair()
+    assert [n["value"] == "–" for n in page.numbers([alone])] == [True, False, *[True] * 5]
+    assert [n["value"] == "–" for n in page.numbers([stairs])] == [True, True, *[False] * 4, True]
     assert page.numbers(page_runs.pair(), running=True)[-1]["value"] == "–"
     assert len(page.numbers([])) == 7
 
@@ -218,7 +221,8 @@ def test_the_verdict():
     lanes = page_runs.pair(texts)
     assert page.verdict(lanes)["text"] == f"Same text: yes, all {len(texts)} tokens."
     assert page.verdict(lanes, running=True)["state"] == "open"
-    assert "one lane" in page.verdict(lanes[:1])["text"]
+    assert "not compared" in page.verdict(lanes[:1])["text"]
+    assert page.verdict([])["text"] == "Nothing has run yet."
     shorter = [lanes[0], page_runs.lane(texts[:20], stopped=True)]
     assert page.verdict(shorter) == {
         "state": "yes",
@@ -260,7 +264,7 @@ def test_the_figure_holds_both_lanes_and_no_colour_of_its_own():
     assert list(figure.data[1].y)[-1] == metrics.fold(lanes[1].steps).new_tokens
     assert "#" not in figure.to_json()
     assert len(charts.figure(lanes[:1]).data) == 1
-    json.loads(page.value(1, "", lanes, "live")["figure"])
+    json.loads(page.value("one", "", lanes, "live")["figure"])
 
 
 def test_batches_hand_on_everything_in_order():
@@ -282,3 +286,38 @@ def test_the_engine_does_not_wait_for_the_page():
     next(batches)
     assert done.wait(5)
     batches.close()
+
+
+def test_on_zero_gpu_a_race_is_one_call_for_the_gpu(monkeypatch):
+    def function():
+        return "race"
+
+    assert live.on_gpu(function) is function
+    calls = []
+    spaces = SimpleNamespace(GPU=lambda f: calls.append(f) or f)
+    monkeypatch.setitem(sys.modules, "spaces", spaces)
+    monkeypatch.setattr(live, "ZERO_GPU", True)
+    assert live.on_gpu(function)() == "race"
+    assert calls == [function]
+
+
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, ("127.0.0.1", 7860)),
+        ({"HOST": "0.0.0.0", "PORT": "8000"}, ("0.0.0.0", 8000)),
+        ({"SPACE_ID": "someone/stairs"}, ("0.0.0.0", 7860)),
+        ({"GRADIO_SERVER_NAME": "::1", "HOST": "0.0.0.0"}, ("::1", 7860)),
+    ],
+)
+def test_where_the_page_is_served(monkeypatch, environment, address):
+    for name in ("HOST", "PORT", "SPACE_ID", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    launched = {}
+    demo = SimpleNamespace(queue=lambda **_: demo, launch=lambda **o: launched.update(o))
+    monkeypatch.setattr(app, "build", lambda: demo)
+    monkeypatch.setattr(live, "models", lambda: None)
+    app.main()
+    assert (launched["server_name"], launched["server_port"]) == address

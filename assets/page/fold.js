@@ -9,7 +9,7 @@
   const COMMITTED = new Set(["accepted", "correction", "bonus"]);
 
   class Fold {
-    // lanes: [{run, steps, stop, counts, text}]; counts[i]: tokens committed after step i.
+    // lanes: [{run, steps, stop, counts}]; counts[i]: tokens committed after step i.
     constructor() {
       this.lanes = [];
       this.taken = 0;
@@ -37,7 +37,7 @@
         return;
       }
       lane.counts.push((lane.counts.at(-1) || 0) + event.tokens.filter(committed).length);
-      lane.steps.push(event);
+      lane.steps.push({ ...event, index: lane.steps.length });
     }
 
     // The lane whose stairs are drawn and stepped through: the last one that guesses, if any does.

@@ -116,11 +116,11 @@
       this.step = step;
       this.grid.textContent = "";
       set(this.detail, "Point at a row, or reach it with ↑ ↓, to read what was compared.");
+      set(this.note, step ? Stairs.explain(step) : "");
       if (!step) return;
       this.grid.setAttribute("aria-label", `Stairs: ${Stairs.headline(step)}`);
       const context = Stairs.visible(Stairs.before(lane, step.index, 9));
       step.predictions.forEach((said, i) => this.grid.append(this.row(step, context, said, i)));
-      set(this.note, Stairs.explain(step));
       const kept = this.ends()[step.accepted];
       if (focused) kept.focus({ preventScroll: true });
       const beyond = kept.offsetLeft + kept.offsetWidth - this.grid.clientWidth;
@@ -141,6 +141,7 @@
       };
       if (kind === "keep") {
         const light = el("span", "st-light");
+        light.setAttribute("aria-hidden", "true");
         light.style.gridArea = `${i + 1} / 1 / auto / ${i + 3}`;
         row.append(light);
       }

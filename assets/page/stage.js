@@ -139,7 +139,11 @@
 
     drawStep(view, tall) {
       this.stairs.show(view.lead, view.step, tall);
-      if (!view.step) return;
+      if (!view.step) {
+        set(this.title, "No step yet");
+        set(this.time, "");
+        return;
+      }
       set(this.title, `Step ${view.index + 1} of ${view.total}: ${Stairs.headline(view.step)}`);
       const { draft_seconds: draft, verify_seconds: verify } = view.step;
       const parts = [[draft, "guessing"], [verify, "checking"]].filter(([s]) => s > 0);
@@ -177,7 +181,7 @@
 
     key(event) {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      if (event.key === " " && !event.target.closest("button, summary")) {
+      if (event.key === " " && !event.target.closest("button, summary, [type=checkbox]")) {
         event.preventDefault();
         this.toggle();
         return;

@@ -7,7 +7,6 @@
     "eleventh twelfth").split(" ");
   const number = (n) => NUMBERS[n] || String(n);
   const ordinal = (n) => ORDINALS[n] || `${n + 1}th`;
-  const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
   const MEANING = {
     accepted: "accepted: the draft's guess, and the target says the same",
@@ -101,5 +100,5 @@
 
   const seconds = (s) => (s < 0.9995 ? `${(s * 1000).toFixed(s < 0.0995 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 
-  Object.assign(Stairs, { MEANING, readable, visible, quote, headline, explain, row, seconds, capital });
+  Object.assign(Stairs, { MEANING, readable, visible, quote, headline, explain, row, seconds });
 })((globalThis.Stairs ??= {}));

@@ -25,17 +25,17 @@ _BELOW = {"text": "tokens", "font": {"size": 12}, "standoff": 8}
 def figure(lanes: Sequence[Recording]) -> go.Figure:
     """Tokens against engine time for every lane; below it, the speedup so far against tokens."""
     traces = [_progress(lane) for lane in lanes]
-    pair = baseline_and_lead(lanes)
-    if pair:
-        traces.append(_speedup(*pair))
+    alone, lead = roles(lanes)
+    if alone and lead:
+        traces.append(_speedup(alone, lead))
     return go.Figure(traces, _layout(max(lane.run.max_new_tokens for lane in lanes)))
 
 
-def baseline_and_lead(lanes: Sequence[Recording]) -> tuple[Recording, Recording] | None:
-    """The first lane of the target alone and the last lane that guesses, if there are both."""
+def roles(lanes: Sequence[Recording]) -> tuple[Recording | None, Recording | None]:
+    """The first lane of the target alone, and the last lane that guesses."""
     alone = [lane for lane in lanes if lane.run.drafter == "none"]
     guessing = [lane for lane in lanes if lane.run.drafter != "none"]
-    return (alone[0], guessing[-1]) if alone and guessing else None
+    return (alone or [None])[0], (guessing or [None])[-1]
 
 
 def speedup_so_far(first: Sequence[Step], other: Sequence[Step]) -> tuple[list[int], list[float]]:

@@ -28,7 +28,7 @@ PROMPTS = {
 
 CHAT = "Only for a tokenizer that has one."
 LOADING = "loading the models …"
-NO_MODELS = "no models"
+NO_MODELS = "The models cannot be loaded"
 QUEUED = "Waiting for the machine …"
 STARTING = "Getting the models ready …"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
@@ -45,9 +45,9 @@ class Lines:
     Numbers and figure are made anew twice a second, however often ``value`` is asked.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, run: str) -> None:
         self.text = ""
-        self._number = number
+        self._run = run
         self._lanes: dict[int, tuple[Run, list[Step]]] = {}
         self._facts: dict[str, Any] = {}
         self._made = 0.0
@@ -73,20 +73,20 @@ class Lines:
         now = time.monotonic()
         if not running or now - self._made > _REFRESH:
             self._made = now
-            self._facts = value(self._number, "", self.lanes(), "live", running=running)
+            self._facts = value(self._run, "", self.lanes(), "live", running=running)
         return {**self._facts, "trace": self.text}
 
 
 def value(
-    number: int, text: str, lanes: Sequence[Recording], kind: Kind, name: str = "", *, running=False
+    run: str, text: str, lanes: Sequence[Recording], kind: Kind, name: str = "", *, running=False
 ) -> dict[str, Any]:
     """The value of the stage.
 
-    ``number`` tells one run from the next; while it stays, ``text``, the lines of the trace so far,
+    ``run`` tells one run from the next; while it stays, ``text``, the lines of the trace so far,
     may only grow. ``lanes``: the same, parsed. ``name``: the file a recording comes from.
     """
     return {
-        "run": number,
+        "run": run,
         "trace": text,
         "running": running,
         "source": {"kind": kind, "text": source(lanes, kind, name)},
@@ -101,10 +101,10 @@ def notice(text: str = "", kind: Literal["error", "wait"] = "error") -> dict[str
     return {"kind": kind if text else "none", "text": text}
 
 
-def failure(error: Exception) -> str:
-    """One sentence for a run that broke for a reason that is not the visitor's."""
+def failure(error: Exception, what: str = "The run failed; try a shorter one") -> str:
+    """One line for what broke for a reason that is not the visitor's."""
     words = " ".join(str(error).split())[:200].rstrip(".")
-    return f"The run failed in the engine ({type(error).__name__}: {words}); try a shorter one."
+    return f"{what} ({type(error).__name__}: {words})."
 
 
 def whole(number: float) -> Any:
@@ -130,10 +130,8 @@ def js(value: Any) -> str:
 
 def numbers(lanes: Sequence[Recording], running: bool = False) -> list[dict[str, str]]:
     """The tiles above the race, worded. A number that is not known yet, or not right, is a dash."""
-    pair = charts.baseline_and_lead(lanes)
-    alone = metrics.fold(pair[0].steps) if pair else None
-    lead = metrics.fold((pair[1] if pair else lanes[-1]).steps) if lanes else None
-    both = metrics.compare(*pair) if pair else None
+    alone, lead = (lane and metrics.fold(lane.steps) for lane in charts.roles(lanes))
+    both = _compare(lanes)
     speedup = both.speedup if both else None
     saved = both.calls_saved if both and not running else None
     rate = "tokens/s, target alone"
@@ -176,11 +174,10 @@ def verdict(lanes: Sequence[Recording], running: bool = False) -> dict[str, str]
     """Whether both lanes wrote the same text. ``state``: yes, no or open."""
     if not lanes:
         return {"state": "open", "text": "Nothing has run yet."}
-    pair = charts.baseline_and_lead(lanes)
-    if not pair:
-        words = "Same text: not compared, this trace has one lane only."
+    both, pair = _compare(lanes), charts.roles(lanes)
+    if both is None:
+        words = "Same text: not compared, the trace does not hold both lanes."
         return {"state": "open", "text": words}
-    both = metrics.compare(*pair)
     if both.first_difference:
         d = both.first_difference
         return {
@@ -188,7 +185,7 @@ def verdict(lanes: Sequence[Recording], running: bool = False) -> dict[str, str]
             "text": f"Same text: no, first difference at new token {d.position + 1}: {d.first!r} "
             f"alone, {d.second!r} with stairs, by a margin of {d.margin:.2g} logits ({d.verdict}).",
         }
-    counts = [metrics.fold(lane.steps).new_tokens for lane in pair]
+    counts = [metrics.fold(lane.steps).new_tokens for lane in pair if lane]
     common = min(counts)
     if running:
         return {"state": "open", "text": f"Same text: yes so far, {common} tokens."}
@@ -210,6 +207,11 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
     if kind == "live":
         return f"On {place}: {_setting(run)}."
     return f"“{name}”, made on {place}, {run.created[:10]}: {_setting(run)}."
+
+
+def _compare(lanes: Sequence[Recording]) -> metrics.Comparison | None:
+    alone, lead = charts.roles(lanes)
+    return metrics.compare(alone, lead) if alone and lead else None
 
 
 def _setting(run: Run) -> str:
