@@ -20,6 +20,7 @@
     constructor(name) {
       this.name = el("h2", "", name);
       this.clock = el("span", "st-clock");
+      this.clock.title = "On the engine clock, which stands still while this page is drawn";
       this.fill = el("i", "");
       this.words = el("div", "st-words");
       this.words.dir = "auto";
