@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaForCausalLM
 
 from .card import write_card
@@ -54,24 +55,17 @@ def load_exported(folder: Path) -> nn.Module:
     return model.eval()
 
 
-def sample_stories(target: nn.Module, sitting: Sitting, prompts: list[str]) -> dict:
-    """Greedy stories for all prompts: how many end and how many loop, and three in full.
+def summarise(texts: list[tuple[torch.Tensor, int]], sitting: Sitting, room: int) -> dict:
+    """Of the greedy texts: how many end and how many loop, and three in full.
 
-    The three are the first conditions' and the first openings' of the file, not the best ones.
+    The three are the first condition's and the first two openings' of the file, not the best ones.
     """
-    tokenizer = sitting.tokenizer
-    room = min(STORY_TOKENS, sitting.recipe.positions - 64)
-    ended = looped = 0
-    texts = []
-    for prompt in prompts:
-        ids = greedy_text(target, tokenizer, prompt, room).tolist()
-        ended += ids[-1] == END_ID
-        looped += looping(ids)
-        texts.append(tokenizer.decode(ids, skip_special_tokens=True))
-    half = len(prompts) // 2
-    shown = [texts[i] for i in (0, half, half + 1) if i < len(texts)]
-    return {"prompts": len(prompts), "ended": ended, "looped": looped, "max_new_tokens": room,
-            "shown": shown}
+    ids = [t.tolist() for t, _ in texts]
+    spelled = sitting.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    half = len(texts) // 2
+    return {"prompts": len(ids), "ended": sum(t[-1] == END_ID for t in ids),
+            "looped": sum(map(looping, ids)), "max_new_tokens": room,
+            "shown": [spelled[i] for i in (0, half, half + 1) if i < len(ids)], "all": spelled}
 
 
 def measure(sitting: Sitting, out: Path) -> dict:
@@ -82,17 +76,18 @@ def measure(sitting: Sitting, out: Path) -> dict:
     rows = {n: validation_rows(tokenizer, works, length, 60_000)
             for n, works in sitting.corpus.held.items() if works}
     rows["main"] = validation_rows(tokenizer, sitting.held_stories, length)
-    prompts = read_prompts(sitting.args.prompts)
-    new = min(200, sitting.recipe.positions // 2)
+    room = min(STORY_TOKENS, sitting.recipe.positions // 2)
+    texts = [(greedy_text(target, tokenizer, prompt, room), len(tokenizer(prompt)["input_ids"]))
+             for prompt in tqdm(read_prompts(sitting.args.prompts), desc="greedy", unit="story")]
     return {
         "parameters": {"target": target.num_parameters(), "draft": draft.num_parameters()},
         "validation": {n: {"target": validation_loss(target, r), "draft": validation_loss(draft, r),
                            "tokens": r[:, 1:].numel()} for n, r in rows.items()},
         "draft_before_validation": validation_loss(first, rows["main"]),
         "space_accuracy": space_accuracy(target, rows["main"][:48], SPACE_K),
-        "acceptance": {k: acceptance(target, draft, tokenizer, prompts, k, new) for k in (3, 5)},
-        "acceptance_before": acceptance(target, first, tokenizer, prompts, 5, new),
-        "stories": sample_stories(target, sitting, prompts),
+        "acceptance": {k: acceptance(draft, texts, k) for k in (3, 5)},
+        "acceptance_before": acceptance(first, texts, 5),
+        "stories": summarise(texts, sitting, room),
     }
 
 
