@@ -18,6 +18,7 @@ from stairs_core import trace
 
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
+expect.set_options(timeout=60_000)
 
 
 def main(folder: Path) -> None:

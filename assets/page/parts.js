@@ -124,6 +124,7 @@
       step.predictions.forEach((said, i) => this.grid.append(this.row(step, context, said, i)));
       const kept = this.ends()[step.accepted];
       if (focused) kept.focus({ preventScroll: true });
+      this.grid.classList.toggle("wide", this.grid.scrollWidth > this.grid.clientWidth);
       const beyond = kept.offsetLeft + kept.offsetWidth - this.grid.clientWidth;
       this.grid.scrollLeft = beyond > 0 ? beyond + 24 : 0;
     }

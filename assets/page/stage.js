@@ -125,7 +125,7 @@
       view.lanes.forEach((seen, i) => {
         this.lanes[i] ||= this.addLane("");
         this.lanes[i].show(seen, seen.lane === view.lead || !following ? seen.shown - 1 : -1);
-        if (!following) this.lanes[i].follow(seen.shown - 1);
+        if (!following || !this.value.running) this.lanes[i].follow(seen.shown - 1);
       });
       const tall = view.lead.run.k + 1;
       this.strip.show(view.lead, view.index, tall);
