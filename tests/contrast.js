@@ -18,7 +18,7 @@
   const poor = new Set();
   for (const node of document.querySelectorAll(".gradio-container *")) {
     const texts = [...node.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    const seen = node.getClientRects().length && !node.closest("svg, .later, :disabled, .st-spoken");
+    const seen = node.getClientRects().length && !node.closest("svg, :disabled, .st-spoken");
     if (!texts || !seen) continue;
     const below = behind(node);
     const text = over(parse(getComputedStyle(node).color), below);
