@@ -163,7 +163,7 @@ def _controls() -> dict[str, Any]:
         for label, text in page.PROMPTS.items():
             example = gr.Button(label, size="sm", min_width=0)
             example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
-    c["k"] = gr.Slider(1, 16, 6, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
+    c["k"] = gr.Slider(1, 16, 4, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
     c["length"] = gr.Slider(8, 512, 96, step=1, label="New tokens", elem_id=ids["length"])
     c["backend"] = gr.Dropdown(
         backends, value=BACKENDS[0], label="Stairs computed as", elem_id=ids["backend"]

@@ -74,6 +74,7 @@
     update(value) {
       const other = value.run !== this.run;
       if (other) this.restart(value.run);
+      if (other && value.running) this.comeIntoView();
       this.value = value;
       this.fold.push(value.trace);
       if (other && !value.running && value.trace) this.cursor = Stairs.telling(this.fold.lead);
@@ -87,6 +88,13 @@
       this.halt();
       this.cursor = null;
       this.fold = new Stairs.Fold();
+    }
+
+    // On a phone the race is below the Run button.
+    comeIntoView() {
+      if (this.root.getBoundingClientRect().top < innerHeight * 0.6) return;
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      this.root.scrollIntoView({ behavior: calm ? "auto" : "smooth" });
     }
 
     // What Python worded: numbers, verdict, where the run comes from.
