@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from .recipes import SPACE_K, Recipe
@@ -92,7 +93,7 @@ def _training(m: dict, recipe: Recipe) -> str:
     rows = "\n".join(f"| {e['tokens']:,} | {e['validation']:.3f} |" for e in log[:: max(
         1, len(log) // 12)])
     change = (f"Plain validation loss (32 k held-out tokens) was {before[-1]['validation']:.3f} at "
-              f"the last evaluation before that quarter ({before[-1]['tokens']:,} tokens) and "
+              f"the last evaluation\nbefore that quarter ({before[-1]['tokens']:,} tokens) and "
               f"{log[-1]['validation']:.3f} at its end" if before else
               f"Plain validation loss at the end: {log[-1]['validation']:.3f}")
     ahead = ", ".join(f"{x:.0%}" for x in m["measured"]["space_accuracy"])
@@ -100,7 +101,8 @@ def _training(m: dict, recipe: Recipe) -> str:
 
 Plain next-token prediction; in the last quarter of the target's training every second row also
 carried SPACE's semi-autoregressive objective (arXiv 2402.11809, k = {SPACE_K}, `<|mask|>`).
-{change}; the learning rate fell to nearly zero over the last {recipe.decay:.0%} of training, so the
+{change}.
+The learning rate fell to nearly zero over the last {recipe.decay:.0%} of training, so the
 difference is not the objective's doing alone. Mask j of a group stands in the place of token s+j of
 a text that ends before s, and is asked for token s+j+1: on held-out text the masks j = 0 to
 {SPACE_K} name it in {ahead} of the cases.
@@ -111,9 +113,10 @@ a text that ends before s, and is asked for token s+j+1: on held-out text the ma
 
 The draft read the text, then learnt the target's predictions (KL, and cross-entropy on its first
 choice) over {m["generated_tokens"]:,} tokens of the target's own stories, written from training
-prompts, and over the text. Its validation loss was {m["measured"]["draft_before_validation"]:.3f}
-before distillation and {m["measured"]["validation"]["main"]["draft"]:.3f} after; distillation
-is for acceptance, not for this loss.
+prompts and read more than once, and over the text. Its validation loss was
+{m["measured"]["draft_before_validation"]:.3f} before distillation and
+{m["measured"]["validation"]["main"]["draft"]:.3f} after; distillation is for acceptance,
+not for this loss.
 {m.get("remark", "")}
 """
 
@@ -129,7 +132,7 @@ def _results(m: dict) -> str:
     rates = "\n".join(
         f"| {name} | {a['k']} | {a['alpha']:.1%} | {a['acceptance_rate']:.1%} "
         f"| {a['tokens_per_target_call']:.2f} |" for name, a in rows)
-    first, s = rows[0][1], measured["stories"]
+    first = rows[0][1]
     return f"""## Validation loss on held-out works
 
 | source | tokens | target | draft |
@@ -140,27 +143,39 @@ def _results(m: dict) -> str:
 
 Greedy, {first['prompts']} held-out prompts (`assets/prompts/heldout.txt`), {first['tokens']:,}
 tokens of the target's text. alpha = accepted / checked, acceptance rate = accepted / drafted.
+The draft is right so often because it learnt this target's own greedy text, which is formulaic: on held-out
+text both name the same next token in {m['distill_log'][-1]['agreement']:.0%} of the places
+({m['draft_before']['agreement']:.0%} before distillation).
 
 | draft | K | alpha | acceptance rate | tokens per target call |
 |---|---|---|---|---|
 {rates}
 
-## Stories
+"""
+
+
+def _stories(m: dict) -> str:
+    s = m["measured"]["stories"]
+    return _wrapped(f"""## Stories
 
 Of the {s['prompts']} held-out prompts continued greedily for at most {s['max_new_tokens']} tokens,
-{s['ended']} stories came to their own end and {s['looped']} repeated some run of twelve tokens
-three times or more. Below are three in full, unedited: the first condition's and
-the first two openings' of the prompts file, not chosen for their quality.
+{s['ended']} stories came to their own end and {s['looped']} loop somewhere (some run of
+twelve tokens stands in them three times or more). Of the {s['words_asked']} words asked for by
+`Words:`, {s['words_used']} stand in their stories. Below are three in full, unedited: the
+first condition's and the first two openings' of the prompts file, not chosen for their quality.
 
-""" + "\n\n".join("```text\n" + text.strip() + "\n```" for text in s["shown"]) + "\n\n"
+""") + "\n\n".join("```text\n" + text.strip() + "\n```" for text in s["shown"]) + "\n\n"
 
 
 def _close(m: dict) -> str:
+    s = m["measured"]["stories"]
     return f"""## Use and limits
 
 Made to show and measure assisted decoding on a laptop without a download. It writes simple English
-stories and nothing else: it knows no facts, follows no instructions but `Words: ... Story:`, and
-often forgets one of the words. Names, gender and roles follow the clichés of its training text.
+stories and nothing else: it knows no facts and follows no instructions; a condition
+`Words: ... Story:` brings up {s["words_used"] / max(1, s["words_asked"]):.0%} of its words.
+Greedy text repeats itself in {s["looped"] / s["prompts"]:.0%} of the stories. Names, gender and
+roles follow the clichés of its training text.
 
 ## Reproduce
 
@@ -168,17 +183,24 @@ often forgets one of the words. Names, gender and roles follow the clichés of i
 stairs train --corpus CORPUS --out assets/pair --work train-work --recipe {m["recipe"]} \\
   --target-tokens {m["target_tokens"]} --draft-tokens {m["draft_tokens"]} \\
   --distill-tokens {m["distill_tokens"]} --seed {m["seed"]}
+# on several GPUs: accelerate launch -m stairs_core train ... (the same options)
 ```
 
 `CORPUS` is a folder with the sources above as `NAME.txt` or `NAME.txt.xz`, works separated by
-`<|endoftext|>`. The run resumes from `train-work` after a stop;
-`accelerate launch -m stairs_core train` takes the same options on several GPUs.
-All numbers above are in `metrics.json`.
+`<|endoftext|>`. The run resumes from `train-work` after a stop. All numbers above are in `metrics.json`.
 """
+
+
+def _wrapped(text: str) -> str:
+    """The prose paragraphs filled to the line: numbers of any width went into them."""
+    blocks = [textwrap.fill(b, 98, break_long_words=False, break_on_hyphens=False)
+              if b[:1].isalpha() or (b[:1] == "`" != b[1:2]) else b for b in text.split("\n\n")]
+    return "\n\n".join(blocks)
 
 
 def write_card(path: Path, metrics: dict, recipe: Recipe) -> None:
     """Write the card to ``path`` from what the stages measured."""
-    parts = [_front(metrics, recipe), _data(metrics, recipe), _training(metrics, recipe),
-             _results(metrics), _close(metrics)]
-    path.write_text("".join(parts), encoding="utf-8")
+    numbers = (_front(metrics, recipe) + _data(metrics, recipe) + _training(metrics, recipe)
+               + _results(metrics))
+    text = _wrapped(numbers) + _stories(metrics) + _wrapped(_close(metrics))
+    path.write_text(text, encoding="utf-8")

@@ -14,6 +14,7 @@ SHORT_CHARS = 4000
 """Only works up to this long get a condition: it has to say something about the whole story."""
 
 WORDS = 3
+HEAD, BODY = "Words: ", "\nStory:"
 # Lower-case words only: names and sentence starts stay out; so do halves of "didn't". Words like
 # "walked", "happily" and "shining" make odd requests, and their endings give most of them away.
 _WORD = re.compile(r"(?<![A-Za-z'])[a-z]{3,}(?![A-Za-z'])")
@@ -65,9 +66,19 @@ class Conditions:
     def prefix(self, story: str, rng: random.Random) -> str:
         """``"Words: a, b, c\\nStory:"``, or ``""`` where the story offers no words."""
         words = self.words(story, rng)
-        return f"Words: {', '.join(words)}\nStory:" if words else ""
+        return f"{HEAD}{', '.join(words)}{BODY}" if words else ""
 
     def decorate(self, story: str, rng: random.Random) -> str:
         """The story as it is trained on: with a condition for ``CONDITION_SHARE`` of the draws."""
         prefix = self.prefix(story, rng) if rng.random() < CONDITION_SHARE else ""
         return f"{prefix} {story}" if prefix else story
+
+
+def obeyed(text: str) -> tuple[int, int]:
+    """(words the text's condition asked for, how many of them stand in its story)."""
+    if not text.startswith(HEAD) or BODY not in text:
+        return 0, 0
+    head, story = text.split(BODY, 1)
+    wanted = head.removeprefix(HEAD).split(", ")
+    found = set(re.findall(r"[a-z]+", story.lower()))
+    return len(wanted), sum(word in found for word in wanted)

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, GenerationConfig, LlamaForCausalLM
 
 from .card import write_card
+from .conditions import obeyed
 from .evaluate import (
     acceptance,
     greedy_text,
@@ -63,8 +64,10 @@ def summarise(texts: list[tuple[torch.Tensor, int]], sitting: Sitting, room: int
     ids = [t.tolist() for t, _ in texts]
     spelled = sitting.tokenizer.batch_decode(ids, skip_special_tokens=True)
     half = len(texts) // 2
+    asked, used = (sum(column) for column in zip(*map(obeyed, spelled), strict=True))
     return {"prompts": len(ids), "ended": sum(t[-1] == END_ID for t in ids),
             "looped": sum(map(looping, ids)), "max_new_tokens": room,
+            "words_asked": asked, "words_used": used,
             "shown": [spelled[i] for i in (0, half, half + 1) if i < len(ids)], "all": spelled}
 
 
