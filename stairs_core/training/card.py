@@ -143,8 +143,8 @@ def _results(m: dict) -> str:
 
 Greedy, {first['prompts']} held-out prompts (`assets/prompts/heldout.txt`), {first['tokens']:,}
 tokens of the target's text. alpha = accepted / checked, acceptance rate = accepted / drafted.
-The draft is right so often because it learnt this target's own greedy text, which is formulaic: on held-out
-text both name the same next token in {m['distill_log'][-1]['agreement']:.0%} of the places
+The draft is right so often because it learnt this target's own greedy text, which is
+formulaic: on held-out text both name the same next token in {m['distill_log'][-1]['agreement']:.0%} of the places
 ({m['draft_before']['agreement']:.0%} before distillation).
 
 | draft | K | alpha | acceptance rate | tokens per target call |
@@ -187,7 +187,8 @@ stairs train --corpus CORPUS --out assets/pair --work train-work --recipe {m["re
 ```
 
 `CORPUS` is a folder with the sources above as `NAME.txt` or `NAME.txt.xz`, works separated by
-`<|endoftext|>`. The run resumes from `train-work` after a stop. All numbers above are in `metrics.json`.
+`<|endoftext|>`. The run resumes from `train-work` after a stop. All numbers above are in
+`metrics.json`.
 """
 
 
