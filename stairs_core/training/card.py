@@ -144,7 +144,8 @@ def _results(m: dict) -> str:
 Greedy, {first['prompts']} held-out prompts (`assets/prompts/heldout.txt`), {first['tokens']:,}
 tokens of the target's text. alpha = accepted / checked, acceptance rate = accepted / drafted.
 The draft is right so often because it learnt this target's own greedy text, which is
-formulaic: on held-out text both name the same next token in {m['distill_log'][-1]['agreement']:.0%} of the places
+formulaic: on held-out text both name the same next token in
+{m['distill_log'][-1]['agreement']:.0%} of the places
 ({m['draft_before']['agreement']:.0%} before distillation).
 
 | draft | K | alpha | acceptance rate | tokens per target call |
