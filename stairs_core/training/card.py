@@ -205,4 +205,4 @@ def write_card(path: Path, metrics: dict, recipe: Recipe) -> None:
     numbers = (_front(metrics, recipe) + _data(metrics, recipe) + _training(metrics, recipe)
                + _results(metrics))
     text = _wrapped(numbers) + _stories(metrics) + _wrapped(_close(metrics))
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text.rstrip() + "\n", encoding="utf-8")
