@@ -13,13 +13,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stairs_core.training import add_arguments, main
+from stairs_core.training.build import build
 from stairs_core.training.conditions import Conditions
 from stairs_core.training.corpus import END, clean, is_held_out, read_corpus
 from stairs_core.training.evaluate import replay
 from stairs_core.training.prompts import read_prompts
 from stairs_core.training.recipes import RECIPES, SPACE_K
 from stairs_core.training.space import IGNORE, add_mask_groups, draw_anchors
-from stairs_core.training.stages import build
 from stairs_core.training.stream import END_ID, MASK_ID, TokenStream, encode_works
 
 
@@ -28,8 +28,10 @@ def stories(count: int = 400) -> list[str]:
     rng = random.Random(5)
     words = [f"{a}{b}{c}o" for a in "bdfklmnprt" for b in "aeiu" for c in "bdkls"]
     pick = [rng.sample(words, 3) for _ in range(count)]
-    return [f"A {a} went up the hill.\nThere it saw a {b} and a {c}, number {i}. It was glad."
-            for i, (a, b, c) in enumerate(pick)]
+    return [
+        f"A {a} went up the hill.\nThere it saw a {b} and a {c}, number {i}. It was glad."
+        for i, (a, b, c) in enumerate(pick)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +46,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(text: Path, folder: Path, **changes: object) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    args = parser.parse_args([
-        "--corpus", str(text), "--out", str(folder / "pair"), "--work", str(folder / "work"),
-        "--recipe", "tiny", "--device", "cpu", "--dtype", "float32"])
+    args = parser.parse_args(
+        [
+            "--corpus",
+            str(text),
+            "--out",
+            str(folder / "pair"),
+            "--work",
+            str(folder / "work"),
+            "--recipe",
+            "tiny",
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ]
+    )
     vars(args).update(changes)
     return args
 
@@ -59,7 +74,8 @@ def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 def test_cleaning_gives_ascii_and_mends_mojibake() -> None:
     assert clean("\u201cDon\u2019t\u201d \u2014 he said\u2026\r\n\r\nCaf\u00e9") == (
-        '"Don\'t" -- he said...\nCafe')
+        '"Don\'t" -- he said...\nCafe'
+    )
     broken = "It\u2019s \u201cfine\u201d".encode().decode("cp1252", errors="ignore")
     assert clean(broken).startswith("It's \"fine")
 
@@ -120,12 +136,12 @@ def test_mask_groups_leave_the_text_alone_and_ask_for_what_follows() -> None:
     for row, group in ((0, 0), (0, 1), (1, 0)):
         s = int(anchors[row, group])
         at = 32 + group * slots
-        assert wanted[row, at:at + slots].tolist() == ids[row, s + 1:s + 1 + slots].tolist()
+        assert wanted[row, at : at + slots].tolist() == ids[row, s + 1 : s + 1 + slots].tolist()
         # A group reads as its own short sequence: the text before s, then the masks.
         alone = torch.cat([rows[row, :s], torch.full((slots,), MASK_ID)])[None]
         with torch.no_grad():
             expected = model(input_ids=alone).logits[0, s:]
-        torch.testing.assert_close(both[row, at:at + slots], expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(both[row, at : at + slots], expected, rtol=1e-5, atol=1e-6)
     # Nothing after a story's end can be asked for: token 20 ends it, 21 begins another.
     assert wanted[1, 38:44].tolist() == [int(ids[1, 19]), END_ID, *[IGNORE] * 4]
 
@@ -177,19 +193,23 @@ def test_replay_counts_as_the_loop_does() -> None:
     assert replay([True] * 5 + [False] + [True, False], 5) == (10, 7, 6, 2)
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"corpus": Path("no/such/folder")}, "--corpus"),
-    ({"recipe": "huge"}, "cpu, full, tiny"),
-    ({"stage": "target"}, "--stage tokenizer"),
-    ({"stage": "export"}, "--stage"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"corpus": Path("no/such/folder")}, "--corpus"),
+        ({"recipe": "huge"}, "cpu, full, tiny"),
+        ({"stage": "target"}, "--stage tokenizer"),
+        ({"stage": "export"}, "--stage"),
+    ],
+)
 def test_bad_input_names_the_fix(corpus: Path, tmp_path: Path, changes: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         main(options(corpus, tmp_path, **changes))
 
 
 def test_an_empty_corpus_and_a_foreign_checkpoint_are_refused(
-        corpus: Path, trained: tuple[Path, dict], tmp_path: Path) -> None:
+    corpus: Path, trained: tuple[Path, dict], tmp_path: Path
+) -> None:
     with pytest.raises(ValueError, match="No text"):
         main(options(tmp_path, tmp_path / "x"))
     with pytest.raises(ValueError, match="another recipe"):

@@ -12,18 +12,26 @@ SOURCES = {
     "tinystories_cased": ("TinyStories (Eldan & Li 2023, arXiv 2305.07759)", "CDLA-Sharing-1.0"),
     "tinystories_truecased_from_lower": (
         "more TinyStories, case restored by a statistical truecaser (0.5 % of words wrong)",
-        "CDLA-Sharing-1.0"),
+        "CDLA-Sharing-1.0",
+    ),
     "storybooks_ccby": (
         "children's storybooks, Pratham Books and African Storybook "
         "(global-asp/pb-source, global-asp/asp-source)",
-        "CC BY 3.0/4.0; every story and its authors in ATTRIBUTION.tsv"),
+        "CC BY 3.0/4.0; every story and its authors in ATTRIBUTION.tsv",
+    ),
     "fairytaleqa": ("fairy tales (WorkInTheDark/FairytaleQA_Dataset)", "Apache-2.0"),
-    "folk_fairy_prose": ("Grimm, Lang, Jacobs, Aesop and others (templeoflum/mythic-library)",
-                         "public domain"),
-    "classics_children": ("Oz, Alice, Alcott and others (mlschmitt/classic-books-markdown)",
-                          "public domain in the US"),
+    "folk_fairy_prose": (
+        "Grimm, Lang, Jacobs, Aesop and others (templeoflum/mythic-library)",
+        "public domain",
+    ),
+    "classics_children": (
+        "Oz, Alice, Alcott and others (mlschmitt/classic-books-markdown)",
+        "public domain in the US",
+    ),
     "classics_general_prose_120MB": (
-        "general classics (mlschmitt/classic-books-markdown)", "public domain in the US"),
+        "general classics (mlschmitt/classic-books-markdown)",
+        "public domain in the US",
+    ),
 }
 
 FRONT = """---
@@ -59,23 +67,35 @@ def _shape(recipe: Recipe, name: str) -> str:
 def _front(m: dict, recipe: Recipe) -> str:
     main, size = m["measured"]["validation"]["main"], m["measured"]["parameters"]
     return FRONT.format(
-        target=size["target"] / 1e6, draft=size["draft"] / 1e6, vocab=recipe.vocab,
-        target_shape=_shape(recipe, "target"), draft_shape=_shape(recipe, "draft"),
-        target_tokens=m["target_tokens"], draft_tokens=m["draft_tokens"],
-        distill_tokens=m["distill_tokens"], target_loss=main["target"], draft_loss=main["draft"])
+        target=size["target"] / 1e6,
+        draft=size["draft"] / 1e6,
+        vocab=recipe.vocab,
+        target_shape=_shape(recipe, "target"),
+        draft_shape=_shape(recipe, "draft"),
+        target_tokens=m["target_tokens"],
+        draft_tokens=m["draft_tokens"],
+        distill_tokens=m["distill_tokens"],
+        target_loss=main["target"],
+        draft_loss=main["draft"],
+    )
 
 
 def _data(m: dict, recipe: Recipe) -> str:
-    lines = ["## Data and licences\n",
-             "| source | works trained on | held out | weight by phase | what | licence |",
-             "|---|---|---|---|---|---|"]
+    lines = [
+        "## Data and licences\n",
+        "| source | works trained on | held out | weight by phase | what | licence |",
+        "|---|---|---|---|---|---|",
+    ]
     for name, count in m["sources"].items():
         what, licence = SOURCES.get(name, ("text of whoever trained this pair", "not stated"))
         weight = " / ".join(f"{p.mix.get(name, p.mix.get('*', 0.0)):g}" for p in recipe.phases)
-        lines.append(f"| `{name}` | {count['train']:,} | {count['held']:,} | {weight} | {what} "
-                     f"| {licence} |")
+        lines.append(
+            f"| `{name}` | {count['train']:,} | {count['held']:,} | {weight} | {what} | {licence} |"
+        )
     spans = " / ".join(f"until {p.until:.0%}" for p in recipe.phases)
-    return "\n".join(lines) + f"""
+    return (
+        "\n".join(lines)
+        + f"""
 
 Weight: how often a work stands in one pass over the data, for the phases of the target's
 training ({spans}). About 3 % of the works are held out by a hash of their text and never
@@ -84,18 +104,23 @@ short works carried a condition made from themselves, `Words: dog, rain, happy` 
 `Story:`. The training text itself is not part of this repository.
 
 """
+    )
 
 
 def _training(m: dict, recipe: Recipe) -> str:
     log = m["target_log"]
     tokens = m["target_tokens"]
     before = [e for e in log if e["tokens"] <= recipe.space_from * tokens]
-    rows = "\n".join(f"| {e['tokens']:,} | {e['validation']:.3f} |" for e in log[:: max(
-        1, len(log) // 12)])
-    change = (f"Plain validation loss (32 k held-out tokens) was {before[-1]['validation']:.3f} at "
-              f"the last evaluation\nbefore that quarter ({before[-1]['tokens']:,} tokens) and "
-              f"{log[-1]['validation']:.3f} at its end" if before else
-              f"Plain validation loss at the end: {log[-1]['validation']:.3f}")
+    rows = "\n".join(
+        f"| {e['tokens']:,} | {e['validation']:.3f} |" for e in log[:: max(1, len(log) // 12)]
+    )
+    change = (
+        f"Plain validation loss (32 k held-out tokens) was {before[-1]['validation']:.3f} at "
+        f"the last evaluation\nbefore that quarter ({before[-1]['tokens']:,} tokens) and "
+        f"{log[-1]['validation']:.3f} at its end"
+        if before
+        else f"Plain validation loss at the end: {log[-1]['validation']:.3f}"
+    )
     ahead = ", ".join(f"{x:.0%}" for x in m["measured"]["space_accuracy"])
     return f"""## Training
 
@@ -126,12 +151,15 @@ def _results(m: dict) -> str:
     table = "\n".join(
         f"| {'`tinystories*` (the main number)' if n == 'main' else f'`{n}`'} | {v['tokens']:,} | "
         f"{v['target']:.3f} | {v['draft']:.3f} |"
-        for n, v in sorted(measured["validation"].items(), key=lambda x: x[0] != "main"))
+        for n, v in sorted(measured["validation"].items(), key=lambda x: x[0] != "main")
+    )
     rows = [("after distillation", a) for a in measured["acceptance"].values()]
     rows.append(("before distillation", measured["acceptance_before"]))
     rates = "\n".join(
         f"| {name} | {a['k']} | {a['alpha']:.1%} | {a['acceptance_rate']:.1%} "
-        f"| {a['tokens_per_target_call']:.2f} |" for name, a in rows)
+        f"| {a['tokens_per_target_call']:.2f} |"
+        for name, a in rows
+    )
     first = rows[0][1]
     return f"""## Validation loss on held-out works
 
@@ -141,12 +169,12 @@ def _results(m: dict) -> str:
 
 ## Acceptance
 
-Greedy, {first['prompts']} held-out prompts (`assets/prompts/heldout.txt`), {first['tokens']:,}
+Greedy, {first["prompts"]} held-out prompts (`assets/prompts/heldout.txt`), {first["tokens"]:,}
 tokens of the target's text. alpha = accepted / checked, acceptance rate = accepted / drafted.
 The draft is right so often because it learnt this target's own greedy text, which is
 formulaic: on held-out text both name the same next token in
-{m['distill_log'][-1]['agreement']:.0%} of the places
-({m['draft_before']['agreement']:.0%} before distillation).
+{m["distill_log"][-1]["agreement"]:.0%} of the places
+({m["draft_before"]["agreement"]:.0%} before distillation).
 
 | draft | K | alpha | acceptance rate | tokens per target call |
 |---|---|---|---|---|
@@ -157,15 +185,19 @@ formulaic: on held-out text both name the same next token in
 
 def _stories(m: dict) -> str:
     s = m["measured"]["stories"]
-    return _wrapped(f"""## Stories
+    return (
+        _wrapped(f"""## Stories
 
-Of the {s['prompts']} held-out prompts continued greedily for at most {s['max_new_tokens']} tokens,
-{s['ended']} stories came to their own end and {s['looped']} loop somewhere (some run of
-twelve tokens stands in them three times or more). Of the {s['words_asked']} words asked for by
-`Words:`, {s['words_used']} stand in their stories. Below are three in full, unedited: the
+Of the {s["prompts"]} held-out prompts continued greedily for at most {s["max_new_tokens"]} tokens,
+{s["ended"]} stories came to their own end and {s["looped"]} loop somewhere (some run of
+twelve tokens stands in them three times or more). Of the {s["words_asked"]} words asked for by
+`Words:`, {s["words_used"]} stand in their stories. Below are three in full, unedited: the
 first condition's and the first two openings' of the prompts file, not chosen for their quality.
 
-""") + "\n\n".join("```text\n" + text.strip() + "\n```" for text in s["shown"]) + "\n\n"
+""")
+        + "\n\n".join("```text\n" + text.strip() + "\n```" for text in s["shown"])
+        + "\n\n"
+    )
 
 
 def _close(m: dict) -> str:
@@ -195,14 +227,22 @@ stairs train --corpus CORPUS --out assets/pair --work train-work --recipe {m["re
 
 def _wrapped(text: str) -> str:
     """The prose paragraphs filled to the line: numbers of any width went into them."""
-    blocks = [textwrap.fill(b, 98, break_long_words=False, break_on_hyphens=False)
-              if b[:1].isalpha() or (b[:1] == "`" != b[1:2]) else b for b in text.split("\n\n")]
+    blocks = [
+        textwrap.fill(b, 98, break_long_words=False, break_on_hyphens=False)
+        if b[:1].isalpha() or (b[:1] == "`" != b[1:2])
+        else b
+        for b in text.split("\n\n")
+    ]
     return "\n\n".join(blocks)
 
 
 def write_card(path: Path, metrics: dict, recipe: Recipe) -> None:
     """Write the card to ``path`` from what the stages measured."""
-    numbers = (_front(metrics, recipe) + _data(metrics, recipe) + _training(metrics, recipe)
-               + _results(metrics))
+    numbers = (
+        _front(metrics, recipe)
+        + _data(metrics, recipe)
+        + _training(metrics, recipe)
+        + _results(metrics)
+    )
     text = _wrapped(numbers) + _stories(metrics) + _wrapped(_close(metrics))
     path.write_text(text.rstrip() + "\n", encoding="utf-8")

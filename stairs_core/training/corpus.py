@@ -19,11 +19,35 @@ HOLD_OUT = 0.03
 PASSAGE_CHARS = 6000
 """Longer works are cut into passages of at most this many characters, at line ends."""
 
-_PUNCTUATION = str.maketrans({
-    "‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"',
-    "–": "-", "—": "--", "―": "--", "−": "-", "…": "...", "•": "*", "\u00a0": " ", "\u2028": "\n",
-    "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "ß": "ss", "ø": "o", "Ø": "O", "£": "pounds ",
-})
+_PUNCTUATION = str.maketrans(
+    {
+        "‘": "'",
+        "’": "'",
+        "‚": "'",
+        "‛": "'",
+        "“": '"',
+        "”": '"',
+        "„": '"',
+        "«": '"',
+        "»": '"',
+        "–": "-",
+        "—": "--",
+        "―": "--",
+        "−": "-",
+        "…": "...",
+        "•": "*",
+        "\u00a0": " ",
+        "\u2028": "\n",
+        "æ": "ae",
+        "Æ": "Ae",
+        "œ": "oe",
+        "Œ": "Oe",
+        "ß": "ss",
+        "ø": "o",
+        "Ø": "O",
+        "£": "pounds ",
+    }
+)
 # UTF-8 once read as Windows-1252: a lead byte's letter, then one to three continuation bytes.
 _MOJIBAKE = re.compile(r"[ÂÃâ][\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]{1,3}")
 
@@ -97,8 +121,10 @@ def read_corpus(folder: Path, wanted: Iterable[str] | None = None) -> Corpus:
     Raises ``InputError`` when the folder is missing or holds no text.
     """
     if not folder.is_dir():
-        raise InputError(f"There is no corpus folder {folder}: pass --corpus a folder of *.txt "
-                         "or *.txt.xz files.")
+        raise InputError(
+            f"There is no corpus folder {folder}: pass --corpus a folder of *.txt "
+            "or *.txt.xz files."
+        )
     names = None if wanted is None else set(wanted)
     train: dict[str, list[str]] = {}
     held: dict[str, list[str]] = {}
@@ -110,8 +136,10 @@ def read_corpus(folder: Path, wanted: Iterable[str] | None = None) -> Corpus:
         held[source] = [work for work in works if is_held_out(work)]
         train[source] = [work for work in works if not is_held_out(work)]
     if not any(train.values()):
-        raise InputError(f"No text was found in {folder}: put *.txt or *.txt.xz files there, "
-                         f"works separated by {END}.")
+        raise InputError(
+            f"No text was found in {folder}: put *.txt or *.txt.xz files there, "
+            f"works separated by {END}."
+        )
     return Corpus(train, held)
 
 

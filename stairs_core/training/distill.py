@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from tqdm.auto import tqdm
+from transformers import LlamaForCausalLM
 
 from .conditions import SHORT_CHARS, Conditions
 from .evaluate import validation_loss, validation_rows
@@ -33,7 +35,9 @@ class DistillLoss(nn.Module):
     teaches the whole distribution (sampling, trees), the other one what greedy decoding asks for.
     """
 
-    def __init__(self, draft: nn.Module, target: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(
+        self, draft: LlamaForCausalLM, target: LlamaForCausalLM, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.draft, self.target = LanguageLoss(draft, dtype), LanguageLoss(target, dtype)
         target.requires_grad_(False)
@@ -47,8 +51,9 @@ class DistillLoss(nn.Module):
         return divergence + F.nll_loss(offered, wanted.argmax(-1), reduction="sum")
 
 
-def opening_prompts(works: list[str], stream: TokenStream, conditions: Conditions, count: int,
-                    seed: int) -> list[list[int]]:
+def opening_prompts(
+    works: list[str], stream: TokenStream, conditions: Conditions, count: int, seed: int
+) -> list[list[int]]:
     """Prompts from training stories: 40 % conditions, the others openings of 4 to 24 tokens."""
     rng = random.Random(f"{seed}/openings")
     short = [w for w in works if len(w) <= SHORT_CHARS]
@@ -59,12 +64,12 @@ def opening_prompts(works: list[str], stream: TokenStream, conditions: Condition
         story = rng.choice(short)
         prefix = conditions.prefix(story, rng) if rng.random() < 0.4 else ""
         ids = encode_works(stream.tokenizer, [prefix or story])[0].tolist()
-        prompts.append(ids if prefix else ids[:rng.randint(5, 25)])
+        prompts.append(ids if prefix else ids[: rng.randint(5, 25)])
     return prompts
 
 
 def continue_batch(
-    model: nn.Module, prompts: torch.Tensor, new_tokens: int, temperature: float, seed: int
+    model: Any, prompts: torch.Tensor, new_tokens: int, temperature: float, seed: int
 ) -> list[list[int]]:
     """Continue prompts (B, P) of one length up to ``new_tokens`` tokens or ``<|endoftext|>``.
 
@@ -88,19 +93,28 @@ def continue_batch(
     return [t[: t.index(END_ID, 1)] if END_ID in t[1:] else t for t in texts]
 
 
-def generate_stories(sitting: Sitting, target: nn.Module, stream: TokenStream) -> np.ndarray:
+def generate_stories(sitting: Sitting, target: LlamaForCausalLM, stream: TokenStream) -> np.ndarray:
     """The target's own stories as one row of ids, cached in the work folder batch by batch."""
     recipe, path = sitting.recipe, sitting.work / "generated.pt"
     texts: list[list[int]] = torch.load(path) if path.is_file() else []
-    works = [w for n, ws in sitting.corpus.train.items() for w in ws
-             if recipe.phases[-1].mix.get(n, recipe.phases[-1].mix.get("*", 0.0)) >= 1]
+    works = [
+        w
+        for n, ws in sitting.corpus.train.items()
+        for w in ws
+        if recipe.phases[-1].mix.get(n, recipe.phases[-1].mix.get("*", 0.0)) >= 1
+    ]
     count = recipe.generate_stories
-    prompts = sorted(opening_prompts(works, stream, sitting.conditions, count, sitting.args.seed),
-                     key=len)
-    batches = [same[i:i + BATCH] for _, group in groupby(prompts, len) if (same := list(group))
-               for i in range(0, len(same), BATCH)]
+    prompts = sorted(
+        opening_prompts(works, stream, sitting.conditions, count, sitting.args.seed), key=len
+    )
+    batches = [
+        same[i : i + BATCH]
+        for _, group in groupby(prompts, len)
+        if (same := list(group))
+        for i in range(0, len(same), BATCH)
+    ]
     random.Random(0).shuffle(batches)
-    model = target.to(torch.bfloat16) if sitting.bfloat16 else target
+    model = target.bfloat16() if sitting.bfloat16 else target
     bar = tqdm(total=count, initial=len(texts), desc="stories", unit="story")
     skip = len(texts)
     for number, batch in enumerate(batches):
@@ -123,8 +137,9 @@ def _write(path: Path, texts: list[list[int]]) -> None:
     partial.replace(path)
 
 
-def mixed_batches(own: np.ndarray, stream: TokenStream, recipe: Recipe, step: int, steps: int,
-                  count: int) -> list[Batch]:
+def mixed_batches(
+    own: np.ndarray, stream: TokenStream, recipe: Recipe, step: int, steps: int, count: int
+) -> list[Batch]:
     """A step's rows: two steps in three on the target's stories (cyclic), one on the text."""
     length = row_length(recipe, step / steps)
     if step % 3:
@@ -137,11 +152,15 @@ def mixed_batches(own: np.ndarray, stream: TokenStream, recipe: Recipe, step: in
 
 
 @torch.no_grad()
-def argmax_agreement(draft: nn.Module, target: nn.Module, rows: torch.Tensor) -> float:
+def argmax_agreement(
+    draft: LlamaForCausalLM, target: LlamaForCausalLM, rows: torch.Tensor
+) -> float:
     """Share of positions of ``rows`` (R, T) where both models would name the same next token."""
     device = next(draft.parameters()).device
-    same = [(draft(input_ids=c).logits.argmax(-1) == target(input_ids=c).logits.argmax(-1)).float()
-            for c in rows.to(device).split(8)]
+    same = [
+        (draft(input_ids=c).logits.argmax(-1) == target(input_ids=c).logits.argmax(-1)).float()
+        for c in rows.to(device).split(8)
+    ]
     return torch.cat(same).mean().item()
 
 
@@ -162,15 +181,26 @@ def distill_stage(sitting: Sitting) -> None:
     started = Checkpoint(sitting.work, plan).path.is_file()
 
     def measure() -> dict[str, float]:
-        return {"validation": round(validation_loss(draft, rows), 4),
-                "agreement": round(argmax_agreement(draft, target, rows[:, :-1]), 4)}
+        return {
+            "validation": round(validation_loss(draft, rows), 4),
+            "agreement": round(argmax_agreement(draft, target, rows[:, :-1]), 4),
+        }
 
     if not started:
         sitting.note(draft_before=measure())
     draft.train()
-    log = train(draft, DistillLoss(draft, target, dtype),
-                lambda step: mixed_batches(own, stream, recipe, step, plan.steps,
-                                           plan.tokens_per_step),
-                plan, sitting.accelerator, sitting.work, measure)
-    sitting.note(distill_log=log, distill_tokens=plan.steps * plan.tokens_per_step,
-                 generated_tokens=len(own), generated_stories=recipe.generate_stories)
+    log = train(
+        draft,
+        DistillLoss(draft, target, dtype),
+        lambda step: mixed_batches(own, stream, recipe, step, plan.steps, plan.tokens_per_step),
+        plan,
+        sitting.accelerator,
+        sitting.work,
+        measure,
+    )
+    sitting.note(
+        distill_log=log,
+        distill_tokens=plan.steps * plan.tokens_per_step,
+        generated_tokens=len(own),
+        generated_stories=recipe.generate_stories,
+    )

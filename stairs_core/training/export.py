@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from .card import write_card
 from .conditions import obeyed
@@ -32,13 +37,14 @@ SHARD = "14MB"
 STORY_TOKENS = 300
 
 
-def save_model(model: LlamaForCausalLM, tokenizer: object, folder: Path) -> None:
+def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write ``folder`` anew: float16 shards, configuration, greedy generation, tokenizer."""
     shutil.rmtree(folder, ignore_errors=True)
-    model.to(torch.float16)
+    model.half()
     model.config.dtype = torch.float16
     model.generation_config = GenerationConfig(
-        do_sample=False, bos_token_id=END_ID, eos_token_id=END_ID, pad_token_id=END_ID)
+        do_sample=False, bos_token_id=END_ID, eos_token_id=END_ID, pad_token_id=END_ID
+    )
     model.save_pretrained(folder, max_shard_size=SHARD)
     tokenizer.save_pretrained(folder)
     # save_pretrained leaves the key out for a class that does not build itself from it.
@@ -49,10 +55,9 @@ def save_model(model: LlamaForCausalLM, tokenizer: object, folder: Path) -> None
         path.chmod(0o644)
 
 
-def load_exported(folder: Path) -> nn.Module:
+def load_exported(folder: Path) -> Any:
     """The exported weights in float32 arithmetic: what people will run, so what is measured."""
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True,
-                                                 dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return model.eval()
 
 
@@ -65,10 +70,16 @@ def summarise(texts: list[tuple[torch.Tensor, int]], sitting: Sitting, room: int
     spelled = sitting.tokenizer.batch_decode(ids, skip_special_tokens=True)
     half = len(texts) // 2
     asked, used = (sum(column) for column in zip(*map(obeyed, spelled), strict=True))
-    return {"prompts": len(ids), "ended": sum(t[-1] == END_ID for t in ids),
-            "looped": sum(map(looping, ids)), "max_new_tokens": room,
-            "words_asked": asked, "words_used": used,
-            "shown": [spelled[i] for i in (0, half, half + 1) if i < len(ids)], "all": spelled}
+    return {
+        "prompts": len(ids),
+        "ended": sum(t[-1] == END_ID for t in ids),
+        "looped": sum(map(looping, ids)),
+        "max_new_tokens": room,
+        "words_asked": asked,
+        "words_used": used,
+        "shown": [spelled[i] for i in (0, half, half + 1) if i < len(ids)],
+        "all": spelled,
+    }
 
 
 def measure(sitting: Sitting, out: Path) -> dict:
@@ -76,16 +87,27 @@ def measure(sitting: Sitting, out: Path) -> dict:
     target, draft = load_exported(out / "target"), load_exported(out / "draft")
     first = sitting.trained("draft", sitting.recipe.draft).cpu().float()
     tokenizer, length = sitting.tokenizer, min(512, sitting.recipe.positions)
-    rows = {n: validation_rows(tokenizer, works, length, 60_000)
-            for n, works in sitting.corpus.held.items() if works}
+    rows = {
+        n: validation_rows(tokenizer, works, length, 60_000)
+        for n, works in sitting.corpus.held.items()
+        if works
+    }
     rows["main"] = validation_rows(tokenizer, sitting.held_stories, length)
     room = min(STORY_TOKENS, sitting.recipe.positions // 2)
-    texts = [(greedy_text(target, tokenizer, prompt, room), len(tokenizer(prompt)["input_ids"]))
-             for prompt in tqdm(read_prompts(sitting.args.prompts), desc="greedy", unit="story")]
+    texts = [
+        (greedy_text(target, tokenizer, prompt, room), len(tokenizer(prompt)["input_ids"]))
+        for prompt in tqdm(read_prompts(sitting.args.prompts), desc="greedy", unit="story")
+    ]
     return {
         "parameters": {"target": target.num_parameters(), "draft": draft.num_parameters()},
-        "validation": {n: {"target": validation_loss(target, r), "draft": validation_loss(draft, r),
-                           "tokens": r[:, 1:].numel()} for n, r in rows.items()},
+        "validation": {
+            n: {
+                "target": validation_loss(target, r),
+                "draft": validation_loss(draft, r),
+                "tokens": r[:, 1:].numel(),
+            }
+            for n, r in rows.items()
+        },
         "draft_before_validation": validation_loss(first, rows["main"]),
         "space_accuracy": space_accuracy(target, rows["main"][:48], SPACE_K),
         "acceptance": {k: acceptance(draft, texts, k) for k in (3, 5)},
@@ -102,11 +124,13 @@ def export_stage(sitting: Sitting) -> None:
     trained = {"target": ("target", recipe.target), "draft": ("distill", recipe.draft)}
     for folder, (stage, shape) in trained.items():
         save_model(sitting.trained(stage, shape), sitting.tokenizer, out / folder)
-    lists = sorted(p for n in sitting.corpus.sources
-                   for p in sitting.args.corpus.glob(f"{n}.ATTRIBUTION.tsv"))
+    lists = sorted(
+        p for n in sitting.corpus.sources for p in sitting.args.corpus.glob(f"{n}.ATTRIBUTION.tsv")
+    )
     if lists:
         (out / "ATTRIBUTION.tsv").write_bytes(b"".join(p.read_bytes() for p in lists))
-    metrics = sitting.note(measured=measure(sitting, out), recipe=sitting.recipe.name,
-                           seed=sitting.args.seed)
+    metrics = sitting.note(
+        measured=measure(sitting, out), recipe=sitting.recipe.name, seed=sitting.args.seed
+    )
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     write_card(out / "README.md", metrics, sitting.recipe)

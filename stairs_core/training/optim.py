@@ -18,11 +18,11 @@ def fast_bfloat16(device: torch.device) -> bool:
     times = []
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.ones(512, 512, dtype=dtype, device=device)
-        a @ a
+        torch.mm(a, a)
         best = float("inf")
         for _ in range(5):
             start = time.perf_counter()
-            a @ a
+            torch.mm(a, a)
             best = min(best, time.perf_counter() - start)
         times.append(best)
     return times[0] > 1.2 * times[1]
@@ -39,8 +39,11 @@ def make_optimizers(model: nn.Module, lr: float, muon: bool) -> list[torch.optim
     rest = [p for p in model.parameters() if id(p) not in hidden]
     found: list[torch.optim.Optimizer] = []
     if muon:
-        found.append(torch.optim.Muon(matrices, lr=lr, weight_decay=0.05, momentum=0.95,
-                                      adjust_lr_fn="match_rms_adamw"))
+        found.append(
+            torch.optim.Muon(
+                matrices, lr=lr, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+            )
+        )
         groups = [{"params": rest, "weight_decay": 0.0}]
     else:
         groups = [{"params": matrices, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}]

@@ -14,7 +14,7 @@ EACH = 25
 def opening(story: str) -> str:
     """The first 8 to 12 words of a story, cut after a word."""
     words = story.split("\n")[0].split(" ")
-    return " ".join(words[:min(12, max(8, len(words) // 3))])
+    return " ".join(words[: min(12, max(8, len(words) // 3))])
 
 
 def write_prompts(path: Path, stories: list[str], conditions: Conditions) -> None:

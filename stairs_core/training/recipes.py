@@ -64,20 +64,35 @@ class Recipe:
 
 
 _STORIES = {
-    "tinystories_cased": 1.0, "tinystories_truecased_from_lower": 1.0, "storybooks_ccby": 1.0,
-    "fairytaleqa": 0.34, "folk_fairy_prose": 0.1,
-    "classics_children": 0.0, "classics_general_prose_120MB": 0.0, "*": 1.0,
+    "tinystories_cased": 1.0,
+    "tinystories_truecased_from_lower": 1.0,
+    "storybooks_ccby": 1.0,
+    "fairytaleqa": 0.34,
+    "folk_fairy_prose": 0.1,
+    "classics_children": 0.0,
+    "classics_general_prose_120MB": 0.0,
+    "*": 1.0,
 }
 _PLAIN = {**_STORIES, "fairytaleqa": 0.12, "folk_fairy_prose": 0.0}
 _WIDE = {
-    "classics_general_prose_120MB": 1.0, "classics_children": 2.0, "folk_fairy_prose": 2.0,
-    "fairytaleqa": 3.0, "storybooks_ccby": 3.0, "tinystories_cased": 3.0,
-    "tinystories_truecased_from_lower": 2.0, "*": 1.0,
+    "classics_general_prose_120MB": 1.0,
+    "classics_children": 2.0,
+    "folk_fairy_prose": 2.0,
+    "fairytaleqa": 3.0,
+    "storybooks_ccby": 3.0,
+    "tinystories_cased": 3.0,
+    "tinystories_truecased_from_lower": 2.0,
+    "*": 1.0,
 }
 _NARROW = {
-    "classics_general_prose_120MB": 0.0, "classics_children": 0.5, "folk_fairy_prose": 0.6,
-    "fairytaleqa": 1.0, "storybooks_ccby": 1.0, "tinystories_cased": 1.0,
-    "tinystories_truecased_from_lower": 1.0, "*": 1.0,
+    "classics_general_prose_120MB": 0.0,
+    "classics_children": 0.5,
+    "folk_fairy_prose": 0.6,
+    "fairytaleqa": 1.0,
+    "storybooks_ccby": 1.0,
+    "tinystories_cased": 1.0,
+    "tinystories_truecased_from_lower": 1.0,
+    "*": 1.0,
 }
 
 RECIPES = {
@@ -88,8 +103,11 @@ RECIPES = {
         draft=Shape(hidden=256, layers=2, mlp=704),
         phases=(Phase(0.6, _STORIES), Phase(1.0, _PLAIN)),
         rows=((0.6, 256), (0.95, 512), (1.0, 2048)),
-        target_tokens=8_200_000, draft_tokens=2_000_000, distill_tokens=2_000_000,
-        generate_stories=3072, tokens_per_step=8192,
+        target_tokens=8_200_000,
+        draft_tokens=2_000_000,
+        distill_tokens=2_000_000,
+        generate_stories=3072,
+        tokens_per_step=8192,
     ),
     # About 25 minutes on one H200; never run yet, its numbers are estimates.
     "full": Recipe(
@@ -98,9 +116,14 @@ RECIPES = {
         draft=Shape(hidden=256, layers=2, mlp=704),
         phases=(Phase(0.35, _WIDE), Phase(0.9, _NARROW), Phase(1.0, _PLAIN)),
         rows=((0.85, 512), (1.0, 2048)),
-        target_tokens=250_000_000, draft_tokens=60_000_000, distill_tokens=60_000_000,
-        generate_stories=65_536, tokens_per_step=65_536,
-        target_lr=3e-3, draft_lr=5e-3, draft_phases=(Phase(1.0, _NARROW),),
+        target_tokens=250_000_000,
+        draft_tokens=60_000_000,
+        distill_tokens=60_000_000,
+        generate_stories=65_536,
+        tokens_per_step=65_536,
+        target_lr=3e-3,
+        draft_lr=5e-3,
+        draft_phases=(Phase(1.0, _NARROW),),
     ),
     # Seconds: for the tests.
     "tiny": Recipe(
@@ -109,8 +132,14 @@ RECIPES = {
         draft=Shape(hidden=16, layers=1, mlp=32, head=16),
         phases=(Phase(1.0, {"*": 1.0}),),
         rows=((0.6, 32), (1.0, 64)),
-        target_tokens=4096, draft_tokens=1024, distill_tokens=1024,
-        generate_stories=16, tokens_per_step=256, vocab=300, positions=128, story_tokens=24,
+        target_tokens=4096,
+        draft_tokens=1024,
+        distill_tokens=1024,
+        generate_stories=16,
+        tokens_per_step=256,
+        vocab=300,
+        positions=128,
+        story_tokens=24,
         compile=False,
     ),
 }

@@ -18,8 +18,9 @@ ANCHOR_EVERY = 16
 """One mask group for this many tokens of text."""
 
 
-def add_mask_groups(rows: torch.Tensor, labels: torch.Tensor, anchors: torch.Tensor,
-                    k: int = SPACE_K) -> dict[str, torch.Tensor]:
+def add_mask_groups(
+    rows: torch.Tensor, labels: torch.Tensor, anchors: torch.Tensor, k: int = SPACE_K
+) -> dict[str, torch.Tensor]:
     """Lay mask groups after rows of text.
 
     ``rows`` and ``labels`` have shape (B, T), labels already shifted (``labels[:, i]`` follows
@@ -53,8 +54,9 @@ def add_mask_groups(rows: torch.Tensor, labels: torch.Tensor, anchors: torch.Ten
     }
 
 
-def draw_anchors(batch: int, length: int, generator: torch.Generator,
-                 k: int = SPACE_K) -> torch.Tensor:
+def draw_anchors(
+    batch: int, length: int, generator: torch.Generator, k: int = SPACE_K
+) -> torch.Tensor:
     """Random anchors, shape (batch, about length/16), each with its whole group inside the row."""
     groups = max(1, length // ANCHOR_EVERY)
     return torch.randint(1, length - k, (batch, groups), generator=generator)

@@ -13,33 +13,22 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..errors import InputError
+from .build import build
 from .conditions import SHORT_CHARS, Conditions
 from .corpus import Corpus, read_corpus, source_names
 from .evaluate import validation_loss, validation_rows
 from .optim import fast_bfloat16
 from .recipes import Recipe, Shape, get_recipe
 from .space import add_mask_groups, draw_anchors
-from .stream import END_ID, TokenStream
+from .stream import TokenStream
 from .tokenizer import load_tokenizer, train_tokenizer
 from .trainer import Batch, Checkpoint, LanguageLoss, Plan, train
 
 VALIDATION = "tinystories"
 """Sources whose name begins so carry the main validation loss, where the corpus has them."""
-
-
-def build(shape: Shape, recipe: Recipe, seed: int) -> LlamaForCausalLM:
-    """A freshly initialised Llama with tied embeddings."""
-    torch.manual_seed(seed)
-    return LlamaForCausalLM(LlamaConfig(
-        vocab_size=recipe.vocab, hidden_size=shape.hidden, intermediate_size=shape.mlp,
-        num_hidden_layers=shape.layers, num_attention_heads=shape.hidden // shape.head,
-        num_key_value_heads=shape.hidden // shape.head, max_position_embeddings=recipe.positions,
-        tie_word_embeddings=True, attention_bias=False, mlp_bias=False, rms_norm_eps=1e-5,
-        bos_token_id=END_ID, eos_token_id=END_ID, pad_token_id=END_ID,
-    ))
 
 
 @dataclass
@@ -56,8 +45,9 @@ class Sitting:
         """The sources the recipe gives any weight."""
         mixes = [p.mix for p in (*self.recipe.phases, *self.recipe.draft_phases)]
         names = source_names(self.args.corpus)
-        return read_corpus(self.args.corpus, [
-            n for n in names if any(m.get(n, m.get("*", 0.0)) for m in mixes)])
+        return read_corpus(
+            self.args.corpus, [n for n in names if any(m.get(n, m.get("*", 0.0)) for m in mixes)]
+        )
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerFast:
@@ -94,8 +84,12 @@ class Sitting:
         digest = hashlib.sha256(entries).hexdigest()[:12]
         want = self.args.optimizer
         return Plan(
-            name=name, tokens=tokens, tokens_per_step=self.recipe.tokens_per_step, lr=lr,
-            warmup=self.recipe.warmup, decay=self.recipe.decay,
+            name=name,
+            tokens=tokens,
+            tokens_per_step=self.recipe.tokens_per_step,
+            lr=lr,
+            warmup=self.recipe.warmup,
+            decay=self.recipe.decay,
             fingerprint=f"{self.recipe.name}/{name}/{self.args.seed}/{digest}",
             muon=self.bfloat16 if want == "auto" else want == "muon",
             compile=self.recipe.compile if self.args.compile is None else self.args.compile,
@@ -107,8 +101,9 @@ class Sitting:
         model = build(shape, self.recipe, self.args.seed)
         step, _ = Checkpoint(self.work, self.plan(name, 1, 0.0)).load(model)
         if not step:
-            raise InputError(f"There is no trained {name} in {self.work}: "
-                             f"run --stage {name} first.")
+            raise InputError(
+                f"There is no trained {name} in {self.work}: run --stage {name} first."
+            )
         return model.to(self.accelerator.device).eval()
 
     def note(self, **facts: object) -> dict:
@@ -126,8 +121,9 @@ def row_length(recipe: Recipe, done: float) -> int:
     return next((length for until, length in recipe.rows if done < until), recipe.rows[-1][1])
 
 
-def text_batches(stream: TokenStream, recipe: Recipe, plan: Plan, step: int, seed: int,
-                 space: bool) -> list[Batch]:
+def text_batches(
+    stream: TokenStream, recipe: Recipe, plan: Plan, step: int, seed: int, space: bool
+) -> list[Batch]:
     """A step's rows; with ``space``, every second row of the last quarter carries mask groups."""
     done = step / plan.steps
     length = row_length(recipe, done)
@@ -136,10 +132,13 @@ def text_batches(stream: TokenStream, recipe: Recipe, plan: Plan, step: int, see
     rows, labels = ids[:-1].view(-1, length), ids[1:].view(-1, length)
     if not space or done < recipe.space_from:
         return [{"input_ids": rows, "labels": labels}]
-    anchors = draw_anchors(len(rows[1::2]), length,
-                           torch.Generator().manual_seed(seed * 1_000_003 + step))
-    return [{"input_ids": rows[::2], "labels": labels[::2]},
-            add_mask_groups(rows[1::2], labels[1::2], anchors)]
+    anchors = draw_anchors(
+        len(rows[1::2]), length, torch.Generator().manual_seed(seed * 1_000_003 + step)
+    )
+    return [
+        {"input_ids": rows[::2], "labels": labels[::2]},
+        add_mask_groups(rows[1::2], labels[1::2], anchors),
+    ]
 
 
 def tokenizer_stage(sitting: Sitting) -> None:
@@ -149,17 +148,30 @@ def tokenizer_stage(sitting: Sitting) -> None:
     if (sitting.work / "tokenizer" / "tokenizer.json").is_file():
         return
     train_works = sitting.corpus.train
-    weights = {n: max(p.mix.get(n, p.mix.get("*", 0.0)) for p in sitting.recipe.phases)
-               for n in train_works}
+    weights = {
+        n: max(p.mix.get(n, p.mix.get("*", 0.0)) for p in sitting.recipe.phases)
+        for n in train_works
+    }
     # A source counts as it is read: at most once, and a rarely read one in proportion.
-    texts = [w for n, works in train_works.items()
-             for w in works[:max(1, round(len(works) * min(1.0, weights[n])))]]
+    texts = [
+        w
+        for n, works in train_works.items()
+        for w in works[: max(1, round(len(works) * min(1.0, weights[n])))]
+    ]
     tokenizer = train_tokenizer(texts, sitting.recipe.vocab, sitting.recipe.positions)
     tokenizer.save_pretrained(sitting.work / "tokenizer")
     short = [w for w in sitting.held_stories if len(w) <= SHORT_CHARS]
     write_prompts(sitting.args.prompts, short, sitting.conditions)
-    sitting.note(sources={n: {"train": len(train_works[n]), "held": len(sitting.corpus.held[n]),
-                              "characters": sum(map(len, train_works[n]))} for n in train_works})
+    sitting.note(
+        sources={
+            n: {
+                "train": len(train_works[n]),
+                "held": len(sitting.corpus.held[n]),
+                "characters": sum(map(len, train_works[n])),
+            }
+            for n in train_works
+        }
+    )
 
 
 def text_stage(sitting: Sitting, name: str) -> None:
@@ -167,8 +179,11 @@ def text_stage(sitting: Sitting, name: str) -> None:
     recipe, args = sitting.recipe, sitting.args
     target = name == "target"
     shape = recipe.target if target else recipe.draft
-    tokens = ((args.target_tokens or recipe.target_tokens) if target
-              else (args.draft_tokens or recipe.draft_tokens))
+    tokens = (
+        (args.target_tokens or recipe.target_tokens)
+        if target
+        else (args.draft_tokens or recipe.draft_tokens)
+    )
     plan = sitting.plan(name, tokens, recipe.target_lr if target else recipe.draft_lr)
     model: nn.Module = build(shape, recipe, args.seed)
     phases = recipe.phases if target else recipe.draft_phases or recipe.phases[-1:]
@@ -179,8 +194,15 @@ def text_stage(sitting: Sitting, name: str) -> None:
         return text_batches(stream, recipe, plan, step, args.seed, space=target)
 
     dtype = torch.bfloat16 if sitting.bfloat16 else torch.float32
-    log = train(model, LanguageLoss(model, dtype), batches, plan, sitting.accelerator,
-                sitting.work, lambda: {"validation": round(validation_loss(model, rows), 4)})
+    log = train(
+        model,
+        LanguageLoss(model, dtype),
+        batches,
+        plan,
+        sitting.accelerator,
+        sitting.work,
+        lambda: {"validation": round(validation_loss(model, rows), 4)},
+    )
     sitting.note(**{f"{name}_log": log, f"{name}_tokens": plan.steps * plan.tokens_per_step})
 
 
@@ -193,8 +215,9 @@ def run(args: argparse.Namespace) -> dict:
     args.prompts = args.prompts or args.out.parent / "prompts" / "heldout.txt"
     accelerator = Accelerator(cpu=args.device == "cpu")
     if args.device not in ("auto", accelerator.device.type):
-        raise InputError(f"This machine has no {args.device!r} device for training: "
-                         "pass --device auto or cpu.")
+        raise InputError(
+            f"This machine has no {args.device!r} device for training: pass --device auto or cpu."
+        )
     args.work.mkdir(parents=True, exist_ok=True)
     random.seed(args.seed)
     sitting = Sitting(args, recipe, accelerator, args.work)

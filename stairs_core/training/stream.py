@@ -28,12 +28,20 @@ class TokenStream:
     Resuming needs nothing but the position: every draw comes from ``(seed, phase, pass)``.
     """
 
-    def __init__(self, corpus: Corpus, tokenizer: PreTrainedTokenizerFast,
-                 conditions: Conditions, phases: tuple[Phase, ...], seed: int) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        tokenizer: PreTrainedTokenizerFast,
+        conditions: Conditions,
+        phases: tuple[Phase, ...],
+        seed: int,
+    ) -> None:
         self.tokenizer, self.conditions = tokenizer, conditions
         self.phases, self.seed = phases, seed
-        self.works = {name: [piece for work in works for piece in passages(work)]
-                      for name, works in corpus.train.items()}
+        self.works = {
+            name: [piece for work in works for piece in passages(work)]
+            for name, works in corpus.train.items()
+        }
         self._lengths: dict[tuple[int, int], int] = {}
         self._held: tuple[tuple[int, int], np.ndarray] | None = None
 
@@ -54,8 +62,10 @@ class TokenStream:
         if self._held is None or self._held[0] != key:
             works = self.draw(phase, index)
             if not works:
-                raise InputError("The recipe's mix leaves no text to train on: name its sources "
-                                 "as the corpus files are named.")
+                raise InputError(
+                    "The recipe's mix leaves no text to train on: name its sources "
+                    "as the corpus files are named."
+                )
             self._held = (key, np.concatenate(encode_works(self.tokenizer, works)))
             self._lengths[key] = len(self._held[1])
         return self._held[1]
@@ -67,7 +77,7 @@ class TokenStream:
         while got < count:
             length = self._lengths.get((phase, index)) or len(self._pass(phase, index))
             if start < length:
-                part = self._pass(phase, index)[start:start + count - got]
+                part = self._pass(phase, index)[start : start + count - got]
                 parts.append(part)
                 got += len(part)
                 start += len(part)

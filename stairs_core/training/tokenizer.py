@@ -24,18 +24,28 @@ def train_tokenizer(texts: Iterable[str], vocab: int, positions: int) -> PreTrai
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab, special_tokens=[END, MASK], show_progress=False,
+        vocab_size=vocab,
+        special_tokens=[END, MASK],
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(texts, trainer)
     if tokenizer.get_vocab_size() != vocab:
-        raise InputError(f"The text gives {tokenizer.get_vocab_size()} vocabulary entries where "
-                         f"{vocab} are needed: add more text to the corpus.")
+        raise InputError(
+            f"The text gives {tokenizer.get_vocab_size()} vocabulary entries where "
+            f"{vocab} are needed: add more text to the corpus."
+        )
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, 0)])
+        single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, 0)]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=END, mask_token=MASK,
-        model_max_length=positions, clean_up_tokenization_spaces=False,
+        tokenizer_object=tokenizer,
+        bos_token=END,
+        eos_token=END,
+        pad_token=END,
+        mask_token=MASK,
+        model_max_length=positions,
+        clean_up_tokenization_spaces=False,
     )
 
 

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import nn
 from tqdm.auto import tqdm
+from transformers import LlamaForCausalLM
 
 from ..errors import InputError
 from .optim import make_optimizers, rate
@@ -36,7 +38,7 @@ class LanguageLoss(nn.Module):
     the labelled positions.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, model: LlamaForCausalLM, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
 
@@ -50,8 +52,12 @@ class LanguageLoss(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         logits = self.logits(batch)
-        return F.cross_entropy(logits.float().flatten(0, 1), batch["labels"].flatten(),
-                               ignore_index=IGNORE, reduction="sum")
+        return F.cross_entropy(
+            logits.float().flatten(0, 1),
+            batch["labels"].flatten(),
+            ignore_index=IGNORE,
+            reduction="sum",
+        )
 
 
 @dataclass(frozen=True)
@@ -82,22 +88,29 @@ class Checkpoint:
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.path, self.plan = folder / f"{plan.name}.pt", plan
 
-    def save(self, model: nn.Module, optimizers: list, step: int, log: list) -> None:
+    def save(self, model: LlamaForCausalLM, optimizers: list, step: int, log: list) -> None:
         """Write the state after ``step`` steps."""
-        state = {"fingerprint": self.plan.fingerprint, "step": step, "log": log,
-                 "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+        state = {
+            "fingerprint": self.plan.fingerprint,
+            "step": step,
+            "log": log,
+            "model": model.state_dict(),
+            "optimizers": [o.state_dict() for o in optimizers],
+        }
         partial = self.path.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.path)
 
-    def load(self, model: nn.Module, optimizers: list | None = None) -> tuple[int, list]:
+    def load(self, model: LlamaForCausalLM, optimizers: list | None = None) -> tuple[int, list]:
         """Restore and return (steps done, log); (0, []) without a checkpoint."""
         if not self.path.is_file():
             return 0, []
         state = torch.load(self.path, map_location="cpu", weights_only=True)
         if state["fingerprint"] != self.plan.fingerprint:
-            raise InputError(f"The checkpoint {self.path} belongs to another recipe, seed or "
-                             "tokenizer: pass its options again or another --work folder.")
+            raise InputError(
+                f"The checkpoint {self.path} belongs to another recipe, seed or "
+                "tokenizer: pass its options again or another --work folder."
+            )
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers or [], state["optimizers"], strict=False):
             optimizer.load_state_dict(saved)
@@ -125,9 +138,15 @@ class _Stop:
             signal.signal(number, handler)
 
 
-def train(model: nn.Module, loss: nn.Module, batches: Callable[[int], list[Batch]], plan: Plan,
-          accelerator: Accelerator, work: Path,
-          evaluate: Callable[[], dict[str, float]]) -> list[dict]:
+def train(
+    model: LlamaForCausalLM,
+    loss: nn.Module,
+    batches: Callable[[int], list[Batch]],
+    plan: Plan,
+    accelerator: Accelerator,
+    work: Path,
+    evaluate: Callable[[], dict[str, float]],
+) -> list[dict]:
     """Train ``model`` through ``loss`` until the plan is done; resume from ``work`` if possible.
 
     ``batches(step)`` gives a step's micro-batches (all ranks' rows; each rank takes its share).
@@ -143,8 +162,16 @@ def train(model: nn.Module, loss: nn.Module, batches: Callable[[int], list[Batch
         loss.compile(dynamic=False)
     wrapped = accelerator.prepare(loss) if accelerator.num_processes > 1 else loss
     main, stop_at = accelerator.is_main_process, start + (plan.stop_after or plan.steps)
-    bar = tqdm(total=plan.tokens, initial=start * plan.tokens_per_step, unit="tok", unit_scale=True,
-               desc=plan.name, disable=not main, mininterval=2.0, dynamic_ncols=True)
+    bar = tqdm(
+        total=plan.tokens,
+        initial=start * plan.tokens_per_step,
+        unit="tok",
+        unit_scale=True,
+        desc=plan.name,
+        disable=not main,
+        mininterval=2.0,
+        dynamic_ncols=True,
+    )
     saved = time.monotonic()
     with _Stop() as stop:
         for step in range(start, min(plan.steps, stop_at)):
@@ -155,8 +182,14 @@ def train(model: nn.Module, loss: nn.Module, batches: Callable[[int], list[Batch
                 bar.set_postfix(loss=f"{value.item():.3f}")
             done = step + 1
             if main and (done % plan.eval_every == 0 or done == plan.steps):
-                log.append({"step": done, "tokens": done * plan.tokens_per_step,
-                            "loss": round(value.item(), 4), **evaluate()})
+                log.append(
+                    {
+                        "step": done,
+                        "tokens": done * plan.tokens_per_step,
+                        "loss": round(value.item(), 4),
+                        **evaluate(),
+                    }
+                )
                 tqdm.write(f"{plan.name}: {log[-1]}", file=sys.stderr)
             asked = _any(stop.asked, accelerator)
             last = done in (plan.steps, stop_at) or asked
@@ -174,12 +207,18 @@ def train(model: nn.Module, loss: nn.Module, batches: Callable[[int], list[Batch
 def _any(flag: bool, accelerator: Accelerator) -> bool:
     if accelerator.num_processes == 1:
         return flag
-    flags = accelerator.reduce(torch.tensor(int(flag), device=accelerator.device), "sum")
+    flags: Any = accelerator.reduce(torch.tensor(int(flag), device=accelerator.device), "sum")
     return bool(flags.item())
 
 
-def _step(model: nn.Module, loss: nn.Module, batches: list[Batch], optimizers: list,
-          factor: float, accelerator: Accelerator) -> torch.Tensor:
+def _step(
+    model: LlamaForCausalLM,
+    loss: nn.Module,
+    batches: list[Batch],
+    optimizers: list,
+    factor: float,
+    accelerator: Accelerator,
+) -> torch.Tensor:
     """One optimiser step; returns the mean loss of a labelled token on this rank."""
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -190,8 +229,10 @@ def _step(model: nn.Module, loss: nn.Module, batches: list[Batch], optimizers: l
     total = torch.zeros((), device=accelerator.device)
     for batch in batches:
         if len(batch["input_ids"]) % world:
-            raise InputError(f"{len(batch['input_ids'])} rows a step cannot be shared by {world} "
-                             "processes: launch a number that divides them.")
+            raise InputError(
+                f"{len(batch['input_ids'])} rows a step cannot be shared by {world} "
+                "processes: launch a number that divides them."
+            )
         share = {k: v[rank::world].to(accelerator.device) for k, v in batch.items()}
         value = loss(share) / labelled
         accelerator.backward(value)
