@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where app.py is
-
 from stairs_core.trace import Prediction, Recording, Run, Step, Stop, Token
 
 STORY = (
