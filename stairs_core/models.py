@@ -142,7 +142,9 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
 
 def _tokenizer(name: str) -> Any:
     local = Path(name).is_dir()
-    return _attempt(name, lambda: AutoTokenizer.from_pretrained(name, local_files_only=local))
+    # text.encode refuses what is too long, in its own words; the library's notice is not wanted.
+    options = {"local_files_only": local, "model_max_length": 2**31}
+    return _attempt(name, lambda: AutoTokenizer.from_pretrained(name, **options))
 
 
 def _attempt(name: str, load: Callable[[], Any]) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import pytest
 from conftest import ROOT
 
 from stairs_core import bench
+from stairs_core.errors import InputError
 from stairs_core.metrics import fold
 from stairs_core.models import load_pair
 from stairs_core.race import Runner
@@ -47,6 +49,13 @@ def test_it_is_what_its_card_says(bundled):
 def stock():
     """The same models as transformers makes them, for its own ``generate``."""
     return load_pair("bundled", device="cpu", dtype="float32", pack=False)
+
+
+def test_too_long_a_prompt_gets_one_sentence(bundled, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    with pytest.raises(InputError, match="read 2048"):
+        Runner(bundled, "fox " * 3000, Settings())
+    assert not caplog.records
 
 
 def check(pair, stock, prompt: str, backends, ks, new: int) -> None:
