@@ -188,7 +188,7 @@ def verdict(lanes: Sequence[Recording], running: bool = False) -> dict[str, str]
     counts = [metrics.fold(lane.steps).new_tokens for lane in pair if lane]
     common = min(counts)
     if running:
-        return {"state": "open", "text": f"Same text: yes so far, {common} tokens."}
+        return {"state": "open", "text": f"Same text: yes so far (new tokens compared: {common})."}
     if not both.identical:
         words = f"Same text: no, one ends after {common} tokens, the other after {max(counts)}."
         return {"state": "no", "text": words}
