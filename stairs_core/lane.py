@@ -115,7 +115,9 @@ def _croppable(model: Any) -> bool:
         first.crop(-2)
         again = model(input_ids=ids[:, 2:], past_key_values=used, use_cache=True)
         plain = model(input_ids=ids, past_key_values=fresh, use_cache=True)
-    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, RuntimeError, TypeError, ValueError):
         return False
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.25
     return torch.allclose(again.logits[:, -1], plain.logits[:, -1], atol=tolerance, rtol=tolerance)

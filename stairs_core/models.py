@@ -129,15 +129,16 @@ def hardware(device: torch.device) -> str:
 
 def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     local = weights.check_folder(name)
-    model = _attempt(
-        name,
-        lambda: AutoModelForCausalLM.from_pretrained(
+
+    def load() -> Any:
+        model: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype=dtype, use_safetensors=True, local_files_only=local
-        ),
-    )
-    model = model.eval().to(device)
-    lane.check_model(model, _short(name))
-    return model
+        )
+        model = model.eval().to(device)
+        lane.check_model(model, _short(name))
+        return model
+
+    return _attempt(name, load)
 
 
 def _tokenizer(name: str) -> Any:
@@ -151,9 +152,19 @@ def _attempt(name: str, load: Callable[[], Any]) -> Any:
     """``load()``, with every failure of the libraries below said in one sentence."""
     try:
         return load()
+    except InputError:
+        raise
     except torch.OutOfMemoryError as e:
         raise InputError(f"{name} does not fit in the device's memory: use a smaller one.") from e
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as e:
+    except (
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as e:
         reason = " ".join(str(e).split()).split(". ")[0][:200].rstrip(".")
         raise InputError(f"{name} cannot be loaded: {reason}.") from e
 

@@ -145,3 +145,21 @@ def test_a_sliding_window_bounds_the_context(tmp_path: Path):
     texts = [[t.id for s in r.decode() for t in s.committed] for r in (plain, ours)]
     assert texts[0] == texts[1]
     assert plain.recording().stop.reason == "context"
+
+
+def test_a_chat_template_is_used_where_the_tokenizer_has_one(tmp_path: Path):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[a]"
+    target = make_model()
+    pair = load_pair(str(save_pair(tmp_path, target, perturb(target), tokenizer)), device="cpu")
+    assert pair.has_chat_template
+    chat, plain = (Runner(pair, "hi fox", Settings(chat=c)).run for c in (True, False))
+    assert "".join(chat.prompt_tokens) == "[user]hi fox[a]"
+    assert "".join(plain.prompt_tokens) == "hi fox"
+    assert chat.chat
+
+
+@pytest.mark.parametrize("config", ["", "[]", "{}", '{"model_type": "no-such"}'])
+def test_a_broken_config(pair_dir: Path, config: str):
+    (pair_dir / "target" / "config.json").write_text(config)
+    refused(str(pair_dir), "target cannot be loaded")
