@@ -82,12 +82,22 @@ def _own(url: str, address: str) -> bool:
     return url.startswith((address, "data:", "blob:"))
 
 
+# A short run may be over between two looks at the button, so the page itself takes note.
+_WATCH_RUN = """() => {
+    const run = document.querySelector("#run");
+    window.runWasDisabled = false;
+    new MutationObserver(() => { window.runWasDisabled ||= run.disabled; })
+        .observe(run, { attributes: true });
+}"""
+
+
 def _run(page: Page, prompt: str, length: int) -> None:
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
     page.locator("#prompt textarea").fill(prompt)
     page.locator("#max-new-tokens input[type=number]").fill(str(length))
+    page.evaluate(_WATCH_RUN)
     page.locator("#prompt textarea").press("Control+Enter")
-    expect(page.locator("#run")).to_be_disabled()
+    page.wait_for_function("window.runWasDisabled === true", timeout=LIVE)
 
 
 def _arriving(page: Page) -> list[int]:
