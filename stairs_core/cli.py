@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from . import commands, drafters, training
+from . import commands, drafters, settings, training
 from .errors import InputError
 from .render.cells import clip, visible
 from .settings import BACKENDS, K_RANGE, LENGTH_RANGE, Settings
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("auto", *settings.DTYPES)
 BAD_INPUT, FAILED, CLOSED_PIPE = 2, 1, 141
 
 
@@ -93,11 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=3, help="races a prompt and lane (default: 3)"
     )
     bench.add_argument("--ks", default="2,3,4,5,6,8", help="draft lengths (default: 2,3,4,5,6,8)")
-    bench.add_argument("--pair", default="bundled", help="as in run")
-    bench.add_argument("--max-new-tokens", type=int, default=96, metavar="N")
-    bench.add_argument("--dtype", default="auto", choices=DTYPES)
-    bench.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    bench.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+    _add_models(bench)
     train = command("train", commands.train, "Train a target and a draft from a folder of text.")
     training.add_arguments(train)
     train.add_argument("--json", action="store_true", help="end stdout with one JSON object")
@@ -108,15 +104,21 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     usual = Settings()
     add = parser.add_argument
     add("--prompt", required=True, metavar="TEXT")
-    add("--pair", default="bundled", help="bundled, a folder, or TARGET:DRAFT (default: bundled)")
     add("--k", type=int, default=usual.k, help=f"guesses a step, {_range(K_RANGE, usual.k)}")
-    length = _range(LENGTH_RANGE, usual.max_new_tokens)
-    add("--max-new-tokens", type=int, default=usual.max_new_tokens, metavar="N", help=length)
     add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
-    add("--dtype", default="auto", choices=DTYPES)
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--chat", action="store_true", help="wrap the prompt in the chat template")
     add("--trace", metavar="FILE", help="save what happened, for show and for the page")
+    _add_models(parser)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    usual = Settings().max_new_tokens
+    add = parser.add_argument
+    add("--pair", default="bundled", help="bundled, a folder, or TARGET:DRAFT (default: bundled)")
+    length = _range(LENGTH_RANGE, usual)
+    add("--max-new-tokens", type=int, default=usual, metavar="N", help=length)
+    add("--dtype", default="auto", choices=DTYPES)
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add("--json", action="store_true", help="end stdout with one JSON object")
 
 

@@ -20,6 +20,7 @@ from .errors import InputError
 from .render import terminal
 from .render.cells import Paint, visible
 from .settings import Settings
+from .text import check_prompt
 
 if TYPE_CHECKING:
     from .race import Runner
@@ -111,8 +112,7 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         k=args.k, max_new_tokens=args.max_new_tokens, backend=args.backend, chat=args.chat
     )
     settings = {name: replace(base, drafter=drafter) for name, drafter in lanes.items()}
-    if not args.prompt.strip():
-        raise InputError("The prompt is empty: type a few words for the models to go on from.")
+    check_prompt(args.prompt)
     if args.trace is not None:
         _check_writable(Path(args.trace))
     _progress("Loading the models")

@@ -14,10 +14,10 @@ from transformers.utils import logging as transformers_logging
 
 from . import lane, packed, weights
 from .errors import InputError
+from .settings import DTYPES
 from .text import Speller
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -102,22 +102,21 @@ def locate(spec: str) -> tuple[str, str | None]:
     """The names of target and draft, each a folder or a hub id. Loads nothing."""
     folder = BUNDLED if spec == "bundled" else Path(spec).expanduser()
     if (folder / "target").is_dir():
-        return str(folder / "target"), str(folder / "draft") if (
-            folder / "draft"
-        ).is_dir() else None
+        draft = folder / "draft"
+        return str(folder / "target"), str(draft) if draft.is_dir() else None
     if (folder / "config.json").is_file():
         return str(folder), None
     if spec == "bundled":
         raise InputError(f"The bundled pair is missing: restore {folder}, or name another pair.")
     if folder.is_dir():
         raise InputError(f"{folder} holds no model: it needs target/ and draft/, or a config.json.")
-    target, colon, draft = spec.partition(":")
-    if not colon or not target or not draft:
+    target, _, second = spec.partition(":")
+    if not target or not second:
         raise InputError(
             f"There is no pair {spec!r:.80}: use bundled, a folder with target/ and draft/, or "
             "TARGET:DRAFT (folders or hub ids)."
         )
-    return target, draft
+    return target, second
 
 
 def hardware(device: torch.device) -> str:

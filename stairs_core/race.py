@@ -21,7 +21,7 @@ _WARM_UP_TOKENS = 8
 class Runner:
     """One decoding of one prompt, and its trace. Raises InputError for a prompt that won't do.
 
-    ``name``: what the lane is called. Iterate over it once for its steps.
+    ``name``: what the lane is called. It decodes once.
     """
 
     def __init__(self, pair: Pair, prompt: str, settings: Settings, name: str = "stairs") -> None:

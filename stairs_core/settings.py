@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from . import drafters
 from .errors import InputError
 
+DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("single_kv", "single", "matrix_kv", "matrix")
 K_RANGE = (1, 32)
 LENGTH_RANGE = (1, 4096)

@@ -58,15 +58,20 @@ class Speller:
         return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
+def check_prompt(prompt: str) -> None:
+    """What can be said of a prompt before there is a tokenizer. Raises InputError."""
+    if not prompt.strip():
+        raise InputError("The prompt is empty: type a few words for the models to go on from.")
+    if any("\ud800" <= c <= "\udfff" for c in prompt):
+        raise InputError("The prompt holds half a character (a lone surrogate): type it again.")
+
+
 def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> list[int]:
     """The prompt as the target reads it. Raises InputError when it cannot be decoded from.
 
     ``chat``: as the user's turn in the tokenizer's chat template. ``context_length``: in tokens.
     """
-    if not prompt.strip():
-        raise InputError("The prompt is empty: type a few words for the models to go on from.")
-    if any("\ud800" <= c <= "\udfff" for c in prompt):
-        raise InputError("The prompt holds half a character (a lone surrogate): type it again.")
+    check_prompt(prompt)
     if chat and not tokenizer.chat_template:
         raise InputError("This tokenizer has no chat template: switch chat off.")
     if chat:

@@ -34,10 +34,15 @@ def plain(pair, ids: list[int], new: int, eos: frozenset[int]) -> list[int]:
 
 
 def decode(pair, ids: list[int], drafter: str, backend: str, k: int, new: int, eos) -> list:
-    limits = Limits.of(len(ids), new, pair.context_length, eos_ids=eos)
     parts = (verify.build(backend, pair.target), drafters.build(drafter, pair))
-    scribe = Scribe(pair.speller, ids)
-    return list(generate(ids, *parts, scribe, Clock(pair.device), limits, k))
+    return list(start(pair, ids, *parts, k, new, eos))
+
+
+def start(pair, ids: list[int], target, drafter, k: int, new: int = 40, eos=frozenset()):
+    """A run of these very parts, whatever they have been used for."""
+    limits = Limits.of(len(ids), new, pair.context_length, eos_ids=eos)
+    scribe, clock = Scribe(pair.speller, ids), Clock(pair.device)
+    return generate(ids, target, drafter, scribe, clock, limits, k)
 
 
 def committed(steps) -> list[int]:
@@ -135,13 +140,7 @@ def test_an_abandoned_or_failing_run_leaves_its_parts_usable(tiny_pair, referenc
     ids, text, *_ = references[0]
     target = verify.build("single_kv", tiny_pair.target)
     drafter = drafters.build("model", tiny_pair)
-    limits = Limits.of(len(ids), 40, 256)
-
-    def start():
-        scribe, clock = Scribe(tiny_pair.speller, ids), Clock(tiny_pair.device)
-        return generate(ids, target, drafter, scribe, clock, limits, 5)
-
-    abandoned = start()
+    abandoned = start(tiny_pair, ids, target, drafter, 5)
     next(abandoned)
     next(abandoned)
     abandoned.close()
@@ -150,32 +149,23 @@ def test_an_abandoned_or_failing_run_leaves_its_parts_usable(tiny_pair, referenc
         def propose(self, context, k):
             raise RuntimeError("the drafter broke")
 
-    broken = generate(
-        ids, target, Broken(), Scribe(tiny_pair.speller, ids), Clock(tiny_pair.device), limits, 5
-    )
     with pytest.raises(RuntimeError, match="broke"):
-        next(broken)
-    assert committed(start()) == text
+        next(start(tiny_pair, ids, target, Broken(), 5))
+    assert committed(start(tiny_pair, ids, target, drafter, 5)) == text
 
 
 def test_an_interrupted_pass_leaves_an_empty_lane(tiny_pair, references, monkeypatch):
     ids, text, *_ = references[0]
     target = verify.build("single_kv", tiny_pair.target)
     drafter = drafters.build("none", tiny_pair)
-    limits = Limits.of(len(ids), 40, 256)
-
-    def run():
-        scribe, clock = Scribe(tiny_pair.speller, ids), Clock(tiny_pair.device)
-        return generate(ids, target, drafter, scribe, clock, limits, 1)
-
-    first = run()
+    first = start(tiny_pair, ids, target, drafter, 1)
     next(first)
     layer = tiny_pair.target.model.layers[1]
     with monkeypatch.context() as patch:
         patch.setattr(layer, "forward", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             next(first)
-    assert committed(run()) == text
+    assert committed(start(tiny_pair, ids, target, drafter, 1)) == text
 
 
 def test_stop_ends_a_run_after_its_step(tiny_pair):
