@@ -8,7 +8,7 @@ from itertools import count
 
 from . import rules
 from .clock import Clock
-from .protocols import Drafter, Outcome, Verifier
+from .protocols import Drafter, LengthPolicy, Outcome, Verifier
 from .scribe import Scribe
 from .trace import Reason, Step
 
@@ -41,7 +41,7 @@ def generate(
     scribe: Scribe,
     clock: Clock,
     limits: Limits,
-    k: int,
+    length: LengthPolicy,
 ) -> Iterator[Step]:
     """Assisted greedy decoding (Grigaliunas & Lukosevicius 2024, arXiv 2407.19947), step by step.
 
@@ -53,13 +53,15 @@ def generate(
     for index in count():
         clock.resume()
         room = limits.length - len(context)
-        proposal = drafter.propose(context, min(k, room - 1))
+        proposal = drafter.propose(context, min(length.next(), room - 1))
         draft_seconds = clock.split()
         logits = verify(context, proposal.tokens)
         verdict = rules.greedy(logits, proposal.tokens)
         verify_seconds = clock.split()
         committed, reason = commit(proposal.tokens, verdict, room, limits)
-        drafter.observe(Outcome(proposal, verdict.accepted, committed, logits))
+        outcome = Outcome(proposal, verdict.accepted, committed, logits)
+        drafter.observe(outcome)
+        length.observe(outcome)
         records = scribe.write(proposal, verdict, len(committed))
         times = (draft_seconds, verify_seconds, clock.split(), clock.elapsed)
         yield Step(index, len(context), *records, verdict.accepted, *times, reason)

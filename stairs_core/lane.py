@@ -7,31 +7,69 @@ draft model, and a run that was abandoned halfway.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from .errors import InputError
+from .kv import BLOCK, KV
+
+WIDTH = 6
+"""Tokens of every strict pass (design, section 5); more are fed in several."""
 
 
 class Lane:
-    """``cached=False`` keeps nothing between calls: every pass starts from the first token."""
+    """``cached=False`` keeps nothing between calls: every pass starts from the first token.
 
-    def __init__(self, model: Any, *, cached: bool = True) -> None:
+    ``strict``: every pass has ``WIDTH`` tokens, of which those that are not needed are masked, and
+    sees a whole number of cache blocks that depends on its position alone. So a position's logits
+    are the same bits, however the tokens were grouped into passes.
+    """
+
+    def __init__(self, model: Any, *, cached: bool = True, strict: bool = False) -> None:
         self._model = model
-        self._cached = cached
+        self._cached, self._strict = cached, strict
         self._trims = model._supports_logits_to_keep()
-        self._cache: DynamicCache | None = None
+        self._kv: KV | None = None
         self._held: list[int] = []
 
     @torch.inference_mode()
     def logits(self, ids: list[int], last: int) -> torch.Tensor:
         """[last, vocabulary]: logits at the last positions of ``ids``, in one causal pass."""
         kept = self._keep(ids, len(ids) - last)
-        out = self._forward([ids[kept:]], last)[0]
+        if self._strict:
+            out = self._in_chunks(ids, kept)[-last:]
+        else:
+            out = self._forward(torch.tensor([ids[kept:]]), last)[0]
         self._held = ids[:] if self._cached else []
         return out
+
+    @torch.inference_mode()
+    def greedy(
+        self,
+        context: list[int],
+        count: int,
+        eos_ids: Collection[int] = (),
+        go_on: Callable[[float], bool] | None = None,
+    ) -> list[int]:
+        """At most ``count`` tokens that the model itself would write next, up to an end of text.
+
+        For a lane that keeps a cache and is not strict. ``go_on`` is asked after each, with its
+        probability, whether to write another; without it the tokens leave the device together.
+        """
+        if not count:
+            return []
+        row = self.logits(context, 1)[0]
+        found = [row.argmax()]
+        while len(found) < count and (go_on is None or go_on(float(row.softmax(-1).amax()))):
+            row = self._forward(found[-1].view(1, 1), 1)[0, 0]
+            found.append(row.argmax())
+        tokens = torch.stack(found).tolist()
+        self._held = context + tokens[:-1]
+        end = next((i for i, token in enumerate(tokens) if token in eos_ids), len(tokens))
+        return tokens[: end + 1]
 
     @torch.inference_mode()
     def stairs(self, context: list[int], drafted: list[int]) -> torch.Tensor:
@@ -44,37 +82,62 @@ class Lane:
         rows = len(drafted) + 1
         kept = self._keep(longest, len(context) - 1)
         batch = [longest[kept : len(context) + i] + [0] * (rows - 1 - i) for i in range(rows)]
-        if self._cache is not None:
-            self._cache.batch_repeat_interleave(rows)
-        every = self._forward(batch, rows)
-        if self._cache is not None:
+        if self._kv is not None:
+            self._kv.repeat(rows)
+        every = self._forward(torch.tensor(batch), rows)
+        if self._kv is not None:
             # The longest row contains all the others, so its keys and values serve them all.
-            self._cache.batch_select_indices(torch.tensor([rows - 1], device=every.device))
+            self._kv.select(rows - 1)
         self._held = longest if self._cached else []
         return every.diagonal(dim1=0, dim2=1).T
 
     def _keep(self, ids: list[int], at_most: int) -> int:
         """Crop the cache to what it shares with ``ids``; returns how many tokens it then holds."""
-        if not self._cached:
-            return 0
         kept = min(_common_prefix(self._held, ids), at_most)
-        if self._cache is None or kept == 0:
-            self._cache = DynamicCache(config=self._model.config)
-            return 0
-        if len(self._held) > kept:
-            self._cache.crop(kept - len(self._held))
+        if self._kv is None and (self._cached or self._strict):
+            self._kv = KV(self._strict)
+            kept = 0
+        if self._kv is not None:
+            self._kv.keep(kept)
         return kept
 
-    def _forward(self, batch: list[list[int]], last: int) -> torch.Tensor:
-        """[rows, last, vocabulary]. An interrupted pass leaves an empty lane, not a torn one."""
-        cache, self._cache, self._held = self._cache, None, []
-        out = self._model(
-            input_ids=torch.tensor(batch, device=self._model.device),
-            past_key_values=cache,
-            use_cache=self._cached,
-            **({"logits_to_keep": last} if self._trims else {}),
+    def _in_chunks(self, ids: list[int], start: int) -> torch.Tensor:
+        """[tokens after ``start``, vocabulary]: strict passes. None of them crosses a block's end,
+        so that a position always sees the same number of keys."""
+        rows = []
+        while start < len(ids):
+            end = min(start + WIDTH, len(ids), (start // BLOCK + 1) * BLOCK)
+            rows.append(self._strict_pass(ids[start:end], start))
+            start = end
+        return torch.cat(rows)
+
+    def _strict_pass(self, ids: list[int], start: int) -> torch.Tensor:
+        kv = self._kv
+        assert kv is not None
+        keys = torch.arange((start // BLOCK + 1) * BLOCK)
+        slots = start + torch.arange(WIDTH)
+        # Padding stands where the last token does: a position past the context may not exist.
+        positions = slots.clamp(max=start + len(ids) - 1)
+        out = self._forward(
+            torch.tensor([ids + [0] * (WIDTH - len(ids))]),
+            WIDTH,
+            position_ids=positions[None].to(self._model.device),
+            attention_mask=(keys <= slots[:, None])[None, None].to(self._model.device),
         )
-        self._cache = cache
+        kv.keep(start + len(ids))
+        return out[0, : len(ids)]
+
+    def _forward(self, batch: torch.Tensor, last: int, **where: torch.Tensor) -> torch.Tensor:
+        """[rows, last, vocabulary]. An interrupted pass leaves an empty lane, not a torn one."""
+        kv, self._kv, self._held = self._kv, None, []
+        out = self._model(
+            input_ids=batch.to(self._model.device),
+            past_key_values=kv,
+            use_cache=kv is not None,
+            **({"logits_to_keep": last} if self._trims else {}),
+            **where,
+        )
+        self._kv = kv
         return out.logits[:, -last:]
 
 
@@ -98,6 +161,21 @@ def check_model(model: Any, name: str) -> None:
         )
 
 
+def check_strict(model: Any, name: str) -> None:
+    """Raises InputError when a strict pass does not give what a plain one gives."""
+    ids = list(range(1, 6))
+    try:
+        strict = Lane(model, strict=True).logits(ids, 1)
+        if _close(strict, Lane(model, cached=False).logits(ids, 1)):
+            return
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        pass
+    raise InputError(
+        f"{name} ({model.config.model_type}) does not take the masks that strict numerics needs: "
+        "use --numerics fast."
+    )
+
+
 def window(model: Any) -> int | None:
     """Tokens after which some layer forgets, and its cache can no longer be rolled back."""
     layers: list[Any] = DynamicCache(config=model.config).layers
@@ -105,19 +183,18 @@ def window(model: Any) -> int | None:
     return min(sizes, default=None)
 
 
-@torch.inference_mode()
 def _croppable(model: Any) -> bool:
     """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives."""
-    ids = torch.arange(4, device=model.device)[None] % model.config.get_text_config().vocab_size
-    used, fresh = DynamicCache(config=model.config), DynamicCache(config=model.config)
+    lane, ids = Lane(model), [0, 1, 2, 3]
     try:
-        first = model(input_ids=ids, past_key_values=used, use_cache=True).past_key_values
-        first.crop(-2)
-        again = model(input_ids=ids[:, 2:], past_key_values=used, use_cache=True)
-        plain = model(input_ids=ids, past_key_values=fresh, use_cache=True)
+        lane.logits([*ids[:2], 3, 2], 1)
+        return _close(lane.logits(ids, 1), Lane(model, cached=False).logits(ids, 1))
     except torch.OutOfMemoryError:
         raise
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return False
-    tolerance = 1e-3 if model.dtype == torch.float32 else 0.25
-    return torch.allclose(again.logits[:, -1], plain.logits[:, -1], atol=tolerance, rtol=tolerance)
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    tolerance = 1e-3 if a.dtype == torch.float32 else 0.25
+    return torch.allclose(a, b, atol=tolerance, rtol=tolerance)

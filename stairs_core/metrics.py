@@ -8,9 +8,6 @@ from itertools import accumulate
 
 from .trace import Reason, Recording, Step
 
-TIE = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.5}
-"""Margins, in logits, under which a pass over several tokens may round to another winner."""
-
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -41,15 +38,20 @@ class Summary:
 class Difference:
     """Where two texts part. ``position``: counted from the first new token, 0-based.
 
-    ``margin``: the smaller of both runs' margins there, in logits. ``verdict``: "rounding tie"
-    when it is below ``TIE`` for the dtype (float32's, where it has none), else "bug".
+    ``margin``: the smaller of both runs' margins there, in logits. ``noise``: how far rounding was
+    measured to move a logit there. ``rescored``: the margin in a higher precision, where it was
+    asked for. ``verdict``: see ``judge``.
     """
 
     position: int
+    first_id: int
+    second_id: int
     first: str
     second: str
     margin: float
+    noise: float | None
     verdict: str
+    rescored: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,24 @@ def compare(first: Recording, other: Recording) -> Comparison:
 
 def first_difference(first: Recording, other: Recording) -> Difference | None:
     """None when one text is the start of the other."""
+    noise = max((r.stop.noise for r in (first, other) if r.stop.noise is not None), default=None)
     for position, (a, b) in enumerate(zip(_committed(first), _committed(other), strict=False)):
         if a[0] != b[0]:
             margin = min(a[2], b[2])
-            tie = margin < TIE.get(first.run.dtype, TIE["float32"])
-            return Difference(position, a[1], b[1], margin, "rounding tie" if tie else "bug")
+            verdict = judge(margin, noise)
+            return Difference(position, a[0], b[0], a[1], b[1], margin, noise, verdict)
     return None
+
+
+def judge(margin: float, noise: float | None) -> str:
+    """``rounding tie`` when rounding can have chosen, ``bug`` when not; ``not measured``.
+
+    Both logits may have moved, and by more than what was seen at a few positions: four times the
+    noise is what rounding is held capable of.
+    """
+    if noise is None:
+        return "not measured"
+    return "rounding tie" if margin < 4 * noise else "bug"
 
 
 def _committed(recording: Recording) -> list[tuple[int, str, float]]:

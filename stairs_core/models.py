@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from . import lane, packed, weights
+from . import costs, devices, faster, lane, weights
+from .costs import Costs
 from .errors import InputError
-from .settings import DTYPES
 from .text import Speller
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
@@ -36,6 +36,14 @@ class Pair:
     eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
+    _costs: dict[tuple[str, str], Costs] = field(default_factory=dict, compare=False, repr=False)
+
+    def costs(self, backend: str = "single_kv", numerics: str = "fast") -> Costs:
+        """What passes cost here; measured when first asked for."""
+        key = backend, numerics
+        if key not in self._costs:
+            self._costs[key] = costs.measure(self, *key)
+        return self._costs[key]
 
     @property
     def device(self) -> torch.device:
@@ -58,21 +66,20 @@ class Pair:
         named = {"target": self.target_name, "draft": self.draft_name}
         sizes = zip(named.items(), self.parameters, strict=True)
         models = {role: f"{name} ({_size(n)})" for (role, name), n in sizes if name}
-        return {**models, "dtype": self.dtype, "device": hardware(self.device)}
+        return {**models, "dtype": self.dtype, "device": devices.hardware(self.device)}
 
 
 def load_pair(
-    spec: str = "bundled", device: str = "auto", dtype: str = "auto", *, pack: bool = True
+    spec: str = "bundled", device: str = "auto", dtype: str = "auto", compile: str = "auto"
 ) -> Pair:
     """``spec``: "bundled", a folder (with target/ and draft/, or one model), or TARGET:DRAFT.
 
     ``device``: "auto", "cpu" or "cuda[:n]". ``dtype``: "auto" is float32 on a CPU and, on a GPU,
-    bfloat16 where it has that, else float16. ``pack``: see ``packed``; False leaves the models as
-    transformers made them. Raises InputError, before any decoding, for what cannot be used, with
-    the reason.
+    bfloat16 where it has that, else float16. ``compile``: see ``faster``. Raises InputError, before
+    any decoding, for what cannot be used, with the reason.
     """
-    where = _device(device)
-    kind = _dtype(dtype, where)
+    where = devices.device(device)
+    kind = devices.dtype(dtype, where)
     target_name, draft_name = locate(spec)
     with _quiet():
         target = _load(target_name, where, kind)
@@ -82,13 +89,10 @@ def load_pair(
             _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
     models = [m for m in (target, draft) if m is not None]
     parameters = _parameters(target), _parameters(draft)
-    if pack:
-        for model in models:
-            packed.pack(model)
     return Pair(
         name=spec,
-        target=target,
-        draft=draft,
+        target=faster.build(target, compile),
+        draft=faster.build(draft, compile) if draft is not None else None,
         target_name=_short(target_name),
         draft_name=_short(draft_name) if draft_name else None,
         tokenizer=tokenizer,
@@ -96,6 +100,12 @@ def load_pair(
         context_length=min(_context_length(m) for m in models),
         parameters=parameters,
     )
+
+
+def load_target(spec: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """The target alone, as transformers makes it."""
+    with _quiet():
+        return _load(locate(spec)[0], device, dtype)
 
 
 def locate(spec: str) -> tuple[str, str | None]:
@@ -117,13 +127,6 @@ def locate(spec: str) -> tuple[str, str | None]:
             "TARGET:DRAFT (folders or hub ids)."
         )
     return target, second
-
-
-def hardware(device: torch.device) -> str:
-    """What the models run on, in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
@@ -190,30 +193,6 @@ def _context_length(model: Any) -> int:
     config = model.config.get_text_config()
     limits = (getattr(config, "max_position_embeddings", None), lane.window(model))
     return min((n for n in limits if n), default=2**31)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as e:
-        raise InputError(f"There is no device {name!r:.40}: use auto, cpu or cuda.") from e
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"The device {name} is not supported: use auto, cpu or cuda.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"This machine has no {name} that torch can use: use auto or cpu.")
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto" and device.type == "cpu":
-        return torch.float32
-    if name == "auto":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if name not in DTYPES:
-        raise InputError(f"There is no dtype {name!r:.40}: use auto, {', '.join(DTYPES)}.")
-    return getattr(torch, name)
 
 
 def _parameters(model: Any | None) -> int:

@@ -16,6 +16,8 @@ from torch import nn
 
 _ROWS = 8  # what the weights are laid out for: a step's guess and its own token
 _TRIALS = 12
+_unary = torch.ops.mkldnn._linear_pointwise.default
+_binary = torch.ops.mkldnn._linear_pointwise.binary
 
 
 class PackedLinear(nn.Module):
@@ -24,30 +26,54 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        weight = linear.weight.detach()
         self.bias = linear.bias
         # Not a buffer: an opaque layout can neither be saved nor moved.
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self._weight, self.bias, "none", [], "")
+    @classmethod
+    def joined(cls, linears: list[nn.Linear]) -> PackedLinear:
+        """One layer that gives the outputs of several, side by side."""
+        out = nn.Linear(linears[0].in_features, sum(m.out_features for m in linears), bias=False)
+        with torch.no_grad():
+            out.weight = nn.Parameter(torch.cat([m.weight for m in linears]))
+            if any(m.bias is not None for m in linears):
+                parts = [torch.zeros(m.out_features) if m.bias is None else m.bias for m in linears]
+                out.bias = nn.Parameter(torch.cat(parts))
+        return cls(out)
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        activation: str = "none",
+        *,
+        add: torch.Tensor | None = None,
+        times: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The output after ``activation``, or with a tensor of its shape added or multiplied."""
+        if add is not None:
+            return _binary(x, add, self._weight, self.bias, "add")
+        if times is not None:
+            return _binary(x, times, self._weight, self.bias, "mul")
+        return _unary(x, self._weight, self.bias, activation, [], "")
 
 
 def pack(model: Any) -> int:
-    """Packs the model's linear layers where that pays; returns how many (0 where it does not)."""
-    found = [m for m in model.modules() if type(m) is nn.Linear]
-    if not found or not _possible(model) or not _pays(max(found, key=lambda m: m.weight.numel())):
-        return 0
+    """Packs the model's linear layers; returns how many."""
+    found = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 setattr(parent, name, PackedLinear(child))
-    return len(found)
+                found += 1
+    return found
 
 
-def _possible(model: Any) -> bool:
+def pays(model: Any) -> bool:
+    """Whether this machine is one on which packed weights are faster, measured now."""
+    found = [m for m in model.modules() if type(m) is nn.Linear]
     on_cpu = model.device.type == "cpu" and model.dtype == torch.float32
-    return on_cpu and torch.backends.mkldnn.is_available()
+    possible = found and on_cpu and torch.backends.mkldnn.is_available()
+    return bool(possible) and _pays(max(found, key=lambda m: m.weight.numel()))
 
 
 @torch.inference_mode()

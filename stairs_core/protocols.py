@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +40,25 @@ class Drafter(Protocol):
 
     def propose(self, context: list[int], k: int) -> Proposal:
         """At most ``k`` >= 0 tokens to follow ``context``, which holds at least one token."""
+        ...
+
+    def observe(self, outcome: Outcome) -> None:
+        """Told after every step."""
+        ...
+
+
+class LengthPolicy(Protocol):
+    """How many tokens to draft. ``go_on``: None, or asked after each drafted token.
+
+    It is given the probability that the drafter gave to the token, and answers whether to draft
+    another. Drafters without probabilities do not ask.
+    """
+
+    @property
+    def go_on(self) -> Callable[[float], bool] | None: ...
+
+    def next(self) -> int:
+        """Tokens to draft in the step that begins, at most."""
         ...
 
     def observe(self, outcome: Outcome) -> None:

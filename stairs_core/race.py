@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 
-from . import drafters, text, verify
+from . import drafters, lane, lengths, metrics, noise, text, verify
 from .clock import Clock
+from .devices import hardware
 from .engine import Limits, generate
-from .models import Pair, hardware
+from .models import Pair
+from .protocols import LengthPolicy
 from .scribe import Scribe
 from .settings import Settings
 from .trace import Event, Recording, Run, Step, Stop
@@ -30,8 +33,13 @@ class Runner:
             pair.tokenizer, prompt, chat=settings.chat, context_length=pair.context_length
         )
         self._scribe = Scribe(pair.speller, self._ids)
+        # Never drafts: it refuses a pair that it cannot use, and says what it is.
+        self._drafter = drafters.build(settings.drafter, pair, lengths.build("constant", 1))
+        if settings.numerics == "strict":
+            lane.check_strict(pair.target, pair.target_name)
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
+        self.measured_noise: float | None = None
         self.run = self._head(prompt)
 
     def warm_up(self) -> None:
@@ -56,9 +64,25 @@ class Runner:
 
     def _generate(self, scribe: Scribe, clock: Clock, limits: Limits) -> Iterator[Step]:
         """On fresh lanes: what a warm-up left in a cache must be paid for again."""
-        target = verify.build(self.settings.backend, self.pair.target)
-        drafter = drafters.build(self.settings.drafter, self.pair)
-        return generate(self._ids, target, drafter, scribe, clock, limits, self.settings.k)
+        target = verify.build(self.settings.backend, self.pair.target, self.settings.numerics)
+        length = self._length()
+        drafter = drafters.build(self.settings.drafter, self.pair, length)
+        return generate(self._ids, target, drafter, scribe, clock, limits, length)
+
+    def _length(self) -> LengthPolicy:
+        settings, costs = self.settings, None
+        if settings.length == "cost":
+            costs = self.pair.costs(settings.backend, settings.numerics)
+            if not self._drafter.uses_draft_model:
+                costs = replace(costs, draft=0.0)
+        return lengths.build(settings.length, settings.k, costs)
+
+    def noise(self) -> float:
+        """How far rounding moves a logit of this text, in this lane's passes."""
+        new = [t.id for s in self.steps for t in s.committed]
+        return noise.measure(
+            self.pair, self._ids + new, self.settings.backend, self.settings.numerics
+        )
 
     def recording(self) -> Recording:
         """What was decoded so far; a run that was left midway counts as stopped."""
@@ -67,11 +91,11 @@ class Runner:
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         reason = self.steps[-1].stop if self.steps else None
-        return Recording(self.run, tuple(self.steps), Stop(reason or "stopped", words))
+        return Recording(self.run, tuple(self.steps), Stop(reason or "stopped", words, self.measured_noise))
 
     def _head(self, prompt: str) -> Run:
         pair, settings = self.pair, self.settings
-        drafter = drafters.build(settings.drafter, pair)
+        drafter = self._drafter
         return Run(
             name=self.name,
             prompt=prompt,
@@ -91,6 +115,8 @@ class Runner:
             | {name: version(name) for name in ("torch", "transformers")},
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             chat=settings.chat,
+            length=settings.length,
+            numerics=settings.numerics,
         )
 
 
@@ -104,12 +130,22 @@ def race(
     """
     for runner in runners:
         runner.warm_up()
-    yield from ((lane, runner.run) for lane, runner in enumerate(runners))
-    live = {lane: runner.decode(stop) for lane, runner in enumerate(runners)}
+    yield from ((number, runner.run) for number, runner in enumerate(runners))
+    live = {number: runner.decode(stop) for number, runner in enumerate(runners)}
     while live:
-        lane = min(live, key=lambda i: runners[i].clock.elapsed)
-        step = next(live[lane])
-        yield lane, step
+        number = min(live, key=lambda i: runners[i].clock.elapsed)
+        step = next(live[number])
+        yield number, step
         if step.stop:
-            del live[lane]
-            yield lane, runners[lane].recording().stop
+            del live[number]
+            yield number, _stop(runners, number)
+
+
+def _stop(runners: Sequence[Runner], number: int) -> Stop:
+    """The lane's end. Where its text parts from the first's, or the first's from any, the rounding
+    noise is measured, so that the difference can be judged."""
+    own, others = runners[number], runners[1:] if number == 0 else runners[:1]
+    recording = own.recording()
+    if any(metrics.first_difference(recording, r.recording()) for r in others):
+        own.measured_noise = max(r.noise() for r in (own, *others))
+    return own.recording().stop

@@ -9,16 +9,29 @@ from .errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("single_kv", "single", "matrix_kv", "matrix")
+NUMERICS = ("fast", "strict")
+COMPILE = ("auto", "off", "on")
+LENGTHS = {
+    "constant": "always K",
+    "heuristic": "two more after a full accept, else one less, from K (as transformers does)",
+    "confidence": "until the draft's probability falls under 0.4, K at most",
+    "cumulative": "until the product of the draft's probabilities falls under a bound that adapts",
+    "cost": "what promises most tokens a second, from measured costs and what was accepted",
+}
 K_RANGE = (1, 32)
 LENGTH_RANGE = (1, 4096)
+AUTO_K = 16
+"""The most that ``--k auto`` drafts in a step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How to decode. Raises InputError, in one sentence, for a value that cannot be used.
 
-    ``drafter``: who guesses. ``k``: tokens guessed a step. ``backend``: how the stairs are computed
-    (see ``verify``). ``chat``: wrap the prompt in the tokenizer's chat template.
+    ``drafter``: who guesses. ``k``: tokens guessed a step, at most. ``backend``: how the stairs are
+    computed (see ``verify``). ``chat``: wrap the prompt in the tokenizer's chat template.
+    ``length``: how many to guess next, of ``LENGTHS``. ``numerics``: ``strict`` gives the same bits
+    however tokens are grouped into passes.
     """
 
     drafter: str = "model"
@@ -26,12 +39,21 @@ class Settings:
     max_new_tokens: int = 96
     backend: str = "single_kv"
     chat: bool = False
+    length: str = "constant"
+    numerics: str = "fast"
 
     def __post_init__(self) -> None:
         _one_of("drafter", self.drafter, drafters.NAMES)
         _one_of("backend", self.backend, BACKENDS)
+        _one_of("length policy", self.length, tuple(LENGTHS))
+        _one_of("numerics", self.numerics, NUMERICS)
         _within("K", self.k, K_RANGE)
         _within("The number of new tokens", self.max_new_tokens, LENGTH_RANGE)
+        if self.numerics == "strict" and self.backend.startswith("matrix"):
+            raise InputError(
+                f"The backend {self.backend} has no strict numerics, because its passes have as "
+                "many rows as the guess: use single_kv or single."
+            )
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

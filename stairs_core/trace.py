@@ -84,7 +84,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The head of a lane: what was asked, of which models, on what machine."""
+    """The head of a lane: what was asked, of which models, on what machine.
+
+    ``k``: tokens drafted a step, at most. ``length``: the policy that said how many.
+    """
 
     name: str
     prompt: str
@@ -103,15 +106,22 @@ class Run:
     versions: dict[str, str]
     created: str
     chat: bool = False
+    length: str = "constant"
+    numerics: str = "fast"
     schema: int = SCHEMA
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The end of a lane. ``text``: the generated text, special tokens left out."""
+    """The end of a lane. ``text``: the generated text, special tokens left out.
+
+    ``noise``: where the text was seen to part from another lane's, how far rounding was measured
+    to move a logit (see ``noise``).
+    """
 
     reason: Reason
     text: str
+    noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

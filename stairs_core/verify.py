@@ -45,7 +45,7 @@ class Matrix:
         return self._lane.stairs(context, drafted)
 
 
-def build(backend: str, model: Any) -> Verifier:
-    """``backend``: one of ``settings.BACKENDS``."""
+def build(backend: str, model: Any, numerics: str = "fast") -> Verifier:
+    """``backend``, ``numerics``: of ``settings.BACKENDS`` and ``settings.NUMERICS``."""
     way = Matrix if backend.startswith("matrix") else OnePass
-    return way(Lane(model, cached=backend.endswith("_kv")))
+    return way(Lane(model, cached=backend.endswith("_kv"), strict=numerics == "strict"))

@@ -112,4 +112,16 @@ def tiny_pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_pair(tiny_pair_dir: Path):
     from stairs_core.models import load_pair
 
-    return load_pair(str(tiny_pair_dir), device="cpu", dtype="float32")
+    return load_pair(str(tiny_pair_dir), device="cpu", dtype="float32", compile="off")
+
+
+@pytest.fixture(scope="session")
+def lean_pair(tiny_pair):
+    """The same pair in our own forward pass (see ``stairs_core.lean``)."""
+    from dataclasses import replace
+
+    from stairs_core.lean import LeanLlama
+
+    return replace(
+        tiny_pair, target=LeanLlama(tiny_pair.target), draft=LeanLlama(tiny_pair.draft), _costs={}
+    )

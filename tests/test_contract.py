@@ -8,16 +8,19 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stairs_core import drafters, verify
+from stairs_core import drafters, lengths, verify
 from stairs_core.clock import Clock
+from stairs_core.costs import Costs
 from stairs_core.engine import Limits, generate
 from stairs_core.metrics import fold
 from stairs_core.race import Runner
 from stairs_core.scribe import Scribe
-from stairs_core.settings import BACKENDS, Settings
+from stairs_core.settings import BACKENDS, LENGTHS, NUMERICS, Settings
 
+COSTS = Costs(((1, 1.0), (9, 1.3)), 0.2)
 PROMPTS = ["Once upon a time", "The fox ran to 你好 🦊"]
-GRID = list(itertools.product(drafters.NAMES, BACKENDS, (1, 2, 3, 6, 10)))
+WAYS = [(b, n) for b in BACKENDS for n in NUMERICS if n == "fast" or b.startswith("single")]
+GRID = [(d, *way, k) for d, way, k in itertools.product(drafters.NAMES, WAYS, (1, 2, 3, 6, 10))]
 
 
 def plain(pair, ids: list[int], new: int, eos: frozenset[int]) -> list[int]:
@@ -33,16 +36,18 @@ def plain(pair, ids: list[int], new: int, eos: frozenset[int]) -> list[int]:
     return out[0, len(ids) :].tolist()
 
 
-def decode(pair, ids: list[int], drafter: str, backend: str, k: int, new: int, eos) -> list:
-    parts = (verify.build(backend, pair.target), drafters.build(drafter, pair))
-    return list(start(pair, ids, *parts, k, new, eos))
+def decode(pair, ids, drafter, backend, k, new, eos, numerics="fast", length="constant") -> list:
+    policy = lengths.build(length, k, COSTS)
+    parts = (verify.build(backend, pair.target, numerics), drafters.build(drafter, pair, policy))
+    return list(start(pair, ids, *parts, policy, new, eos))
 
 
-def start(pair, ids: list[int], target, drafter, k: int, new: int = 40, eos=frozenset()):
+def start(pair, ids: list[int], target, drafter, length, new: int = 40, eos=frozenset()):
     """A run of these very parts, whatever they have been used for."""
+    length = lengths.build("constant", length) if isinstance(length, int) else length
     limits = Limits.of(len(ids), new, pair.context_length, eos_ids=eos)
     scribe, clock = Scribe(pair.speller, ids), Clock(pair.device)
-    return generate(ids, target, drafter, scribe, clock, limits, k)
+    return generate(ids, target, drafter, scribe, clock, limits, length)
 
 
 def committed(steps) -> list[int]:
@@ -63,15 +68,26 @@ def references(tiny_pair):
 
 
 @pytest.mark.parametrize("with_eos", [False, True], ids=["free", "eos"])
-@pytest.mark.parametrize(("drafter", "backend", "k"), GRID)
-def test_the_text_is_the_targets_own(tiny_pair, references, drafter, backend, k, with_eos):
-    for ids, text, end, unused in references:
+@pytest.mark.parametrize(("drafter", "backend", "numerics", "k"), GRID)
+def test_the_text_is_the_targets_own(
+    tiny_pair, lean_pair, references, drafter, backend, numerics, k, with_eos
+):
+    for (ids, text, end, unused), pair in zip(references, (tiny_pair, lean_pair), strict=True):
         eos = frozenset([end, unused]) if with_eos else frozenset()
-        pair = replace(tiny_pair, eos_ids=eos)
-        steps = decode(pair, ids, drafter, backend, k, 40, eos)
+        steps = decode(replace(pair, eos_ids=eos), ids, drafter, backend, k, 40, eos, numerics)
         assert committed(steps) == (text[: text.index(end) + 1] if with_eos else text)
         assert steps[-1].stop == ("eos" if with_eos else "length")
         assert [s.stop for s in steps[:-1]] == [None] * (len(steps) - 1)
+
+
+@pytest.mark.parametrize("drafter", sorted(set(drafters.NAMES) - {"none"}))
+@pytest.mark.parametrize("length", sorted(LENGTHS))
+def test_the_text_is_the_targets_own_however_much_is_drafted(
+    tiny_pair, references, drafter, length
+):
+    for ids, text, *_ in references:
+        steps = decode(tiny_pair, ids, drafter, "single_kv", 8, 40, frozenset(), length=length)
+        assert committed(steps) == text
 
 
 def test_the_reference_itself_stops_where_ours_does(tiny_pair, references):
@@ -139,7 +155,7 @@ def test_context_and_budget_are_kept(tiny_pair):
 def test_an_abandoned_or_failing_run_leaves_its_parts_usable(tiny_pair, references):
     ids, text, *_ = references[0]
     target = verify.build("single_kv", tiny_pair.target)
-    drafter = drafters.build("model", tiny_pair)
+    drafter = drafters.build("model", tiny_pair, lengths.build("constant", 5))
     abandoned = start(tiny_pair, ids, target, drafter, 5)
     next(abandoned)
     next(abandoned)
@@ -157,7 +173,7 @@ def test_an_abandoned_or_failing_run_leaves_its_parts_usable(tiny_pair, referenc
 def test_an_interrupted_pass_leaves_an_empty_lane(tiny_pair, references, monkeypatch):
     ids, text, *_ = references[0]
     target = verify.build("single_kv", tiny_pair.target)
-    drafter = drafters.build("none", tiny_pair)
+    drafter = drafters.build("none", tiny_pair, lengths.build("constant", 1))
     first = start(tiny_pair, ids, target, drafter, 1)
     next(first)
     layer = tiny_pair.target.model.layers[1]

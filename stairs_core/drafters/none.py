@@ -8,6 +8,7 @@ from ..protocols import Outcome, Proposal
 
 if TYPE_CHECKING:
     from ..models import Pair
+    from ..protocols import LengthPolicy
 
 
 class NoDrafter:
@@ -22,5 +23,5 @@ class NoDrafter:
         """Nothing to learn from."""
 
 
-def build(pair: Pair) -> NoDrafter:
+def build(pair: Pair, length: LengthPolicy) -> NoDrafter:
     return NoDrafter()

@@ -26,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="cpu", help="cpu, full or tiny (see recipes.py)")
     parser.add_argument("--stage", choices=STAGES, default="all")
     parser.add_argument("--target-tokens", type=int, default=None, help="tokens the target reads")
+    parser.add_argument(
+        "--target-from",
+        type=Path,
+        default=None,
+        metavar="PAIR",
+        help="go on training the target of this pair, made with the same recipe and corpus",
+    )
     parser.add_argument("--draft-tokens", type=int, default=None, help="tokens the draft reads")
     parser.add_argument(
         "--distill-tokens",

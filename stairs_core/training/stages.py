@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..errors import InputError
@@ -122,13 +121,16 @@ def row_length(recipe: Recipe, done: float) -> int:
 
 
 def text_batches(
-    stream: TokenStream, recipe: Recipe, plan: Plan, step: int, seed: int, space: bool
+    stream: TokenStream, recipe: Recipe, plan: Plan, step: int, seed: int, space: bool, read: int
 ) -> list[Batch]:
-    """A step's rows; with ``space``, every second row of the last quarter carries mask groups."""
+    """A step's rows; with ``space``, every second row of the last quarter carries mask groups.
+
+    ``read`` is the tokens an earlier run read: the text goes on from there.
+    """
     done = step / plan.steps
     length = row_length(recipe, done)
     count = plan.tokens_per_step
-    ids = torch.from_numpy(stream.at(step * count, count + 1, plan.tokens))
+    ids = torch.from_numpy(stream.at(read + step * count, count + 1, read + plan.tokens))
     rows, labels = ids[:-1].view(-1, length), ids[1:].view(-1, length)
     if not space or done < recipe.space_from:
         return [{"input_ids": rows, "labels": labels}]
@@ -185,13 +187,15 @@ def text_stage(sitting: Sitting, name: str) -> None:
         else (args.draft_tokens or recipe.draft_tokens)
     )
     plan = sitting.plan(name, tokens, recipe.target_lr if target else recipe.draft_lr)
-    model: nn.Module = build(shape, recipe, args.seed)
+    model = build(shape, recipe, args.seed)
+    earlier = start_from(model, args.target_from) if target and args.target_from else {}
+    read = earlier.get("target_tokens", 0)
     phases = recipe.phases if target else recipe.draft_phases or recipe.phases[-1:]
     stream = sitting.stream(phases)
     rows = validation_rows(sitting.tokenizer, sitting.held_stories, recipe.rows[0][1], 32_768)
 
     def batches(step: int) -> list[Batch]:
-        return text_batches(stream, recipe, plan, step, args.seed, space=target)
+        return text_batches(stream, recipe, plan, step, args.seed, space=target, read=read)
 
     dtype = torch.bfloat16 if sitting.bfloat16 else torch.float32
     log = train(
@@ -203,7 +207,28 @@ def text_stage(sitting: Sitting, name: str) -> None:
         sitting.work,
         lambda: {"validation": round(validation_loss(model, rows), 4)},
     )
-    sitting.note(**{f"{name}_log": log, f"{name}_tokens": plan.steps * plan.tokens_per_step})
+    now = plan.steps * plan.tokens_per_step
+    if read:
+        log = earlier["target_log"] + [{**e, "tokens": e["tokens"] + read} for e in log]
+        sitting.note(target_runs=[*earlier.get("target_runs", [read]), now])
+    sitting.note(**{f"{name}_log": log, f"{name}_tokens": read + now})
+
+
+def start_from(model: LlamaForCausalLM, folder: Path) -> dict:
+    """Give ``model`` the weights of the target in a pair's ``folder``; returns its metrics.
+
+    Raises ``InputError`` when there is no such pair or its target has another shape.
+    """
+    try:
+        earlier = json.loads((folder / "metrics.json").read_text())
+        known = LlamaForCausalLM.from_pretrained(folder / "target", dtype=torch.float32)
+        model.load_state_dict(known.state_dict())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"The target in {folder} cannot be gone on with: give a pair that stairs train made "
+            "with this recipe."
+        ) from error
+    return earlier
 
 
 def run(args: argparse.Namespace) -> dict:

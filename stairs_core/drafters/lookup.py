@@ -1,0 +1,35 @@
+"""Copies what followed the last tokens where they stood before: prompt lookup, no second model.
+
+Apoorv Saxena's prompt lookup decoding, as in transformers' ``PromptLookupCandidateGenerator``: runs
+of three tokens, then two, then one; the most recent place wins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..ngrams import NGrams
+from ..protocols import Outcome, Proposal
+
+if TYPE_CHECKING:
+    from ..models import Pair
+    from ..protocols import LengthPolicy
+
+
+class LookupDrafter:
+    name = "lookup"
+    exactness = "token-exact"
+    uses_draft_model = False
+
+    def __init__(self) -> None:
+        self._ngrams = NGrams()
+
+    def propose(self, context: list[int], k: int) -> Proposal:
+        return Proposal(self._ngrams.copy(context, k)[0], self.name)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Nothing to learn: the text itself is the memory."""
+
+
+def build(pair: Pair, length: LengthPolicy) -> LookupDrafter:
+    return LookupDrafter()

@@ -1,0 +1,107 @@
+"""The KV cache that lanes hold: buffers that a pass writes its own tokens to, and nothing moves.
+
+``transformers``' ``DynamicCache`` copies every key and value it holds at every pass. Here the price
+of a step does not grow with the text, but for attention itself. Only ``lane.py`` uses this file.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+BLOCK = 128
+"""Tokens by which buffers grow at least, and by which strict passes see more keys."""
+
+
+class KV(Cache):
+    """``whole_blocks``: a pass sees its position's whole block, to be masked by the caller."""
+
+    layers: list[Layer]  # type: ignore[assignment]
+
+    def __init__(self, whole_blocks: bool = False) -> None:
+        super().__init__(layers=[])
+        self._whole_blocks = whole_blocks
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_, **__
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writes a pass's own keys and values; returns all that the pass may see.
+
+        All are [rows, heads, tokens, head].
+        """
+        while len(self.layers) <= layer_idx:
+            self.layers.append(Layer(self._whole_blocks))
+        return self.layers[layer_idx].update(key_states, value_states)
+
+    def keep(self, length: int) -> None:
+        """Forget all but the first ``length`` tokens. Their memory is kept for what comes."""
+        for layer in self.layers:
+            layer.length = min(length, layer.length)
+
+    def repeat(self, rows: int) -> None:
+        """Make ``rows`` equal rows of one."""
+        for layer in self.layers:
+            layer.keys, layer.values = (
+                t[:, :, : layer.length].repeat_interleave(rows, dim=0) for t in layer.buffers
+            )
+
+    def select(self, row: int) -> None:
+        """Keep one row."""
+        for layer in self.layers:
+            layer.keys, layer.values = (t[row : row + 1].contiguous() for t in layer.buffers)
+
+
+class Layer(CacheLayerMixin):
+    """One layer's keys and values: [rows, heads, capacity, head], ``length`` tokens of it used."""
+
+    is_sliding = False
+    is_croppable = True
+
+    def __init__(self, whole_blocks: bool) -> None:
+        super().__init__()
+        self._whole_blocks = whole_blocks
+        self.length = 0
+
+    @property
+    def buffers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        assert self.keys is not None
+        assert self.values is not None
+        return self.keys, self.values
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Empty buffers of the right shape."""
+        self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized or key_states.shape[0] != self.buffers[0].shape[0]:
+            self.lazy_initialization(key_states, value_states)
+        start, self.length = self.length, self.length + key_states.shape[2]
+        seen = (start // BLOCK + 1) * BLOCK if self._whole_blocks else self.length
+        keys, values = self.buffers
+        if keys.shape[2] < max(seen, self.length):
+            keys, values = (_grown(t, max(seen, self.length)) for t in (keys, values))
+            self.keys, self.values = keys, values
+        keys.narrow(2, start, key_states.shape[2]).copy_(key_states)
+        values.narrow(2, start, key_states.shape[2]).copy_(value_states)
+        return keys.narrow(2, 0, seen), values.narrow(2, 0, seen)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+def _grown(buffer: torch.Tensor, tokens: int) -> torch.Tensor:
+    """The same with room for ``tokens``, doubled so that growing stays rare."""
+    rows, heads, capacity, head = buffer.shape
+    # Zeros: what is masked must still be a number.
+    new = buffer.new_zeros(rows, heads, max(tokens, 2 * capacity, BLOCK), head)
+    new[:, :, :capacity] = buffer
+    return new

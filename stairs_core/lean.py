@@ -1,0 +1,169 @@
+"""A Llama's forward pass in few operator calls, for CPUs, where every call costs microseconds.
+
+The same function as ``transformers``' own class, from the same weights, called the same way. What
+differs: linear weights are packed once (see ``packed``), those that read the same input are one
+matrix, activation and residual are part of a linear's own call, and rotation is one complex
+product. ``lean`` gives a model to be used only where all that is known to hold: see ``fits``.
+"""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .packed import PackedLinear
+
+FAMILIES = ("llama", "mistral", "qwen2")
+_ROPES = ("default", "linear", "llama3", "yarn")  # whose angles depend on the position alone
+
+
+def fits(model: Any) -> bool:
+    """Whether the model is one of ``FAMILIES``, without parts that this file does not know."""
+    config = model.config
+    rope = getattr(config, "rope_parameters", None) or {}
+    return (
+        config.model_type in FAMILIES
+        and rope.get("rope_type") in _ROPES
+        and config.hidden_act == "silu"
+        and config._attn_implementation == "sdpa"
+        and model.dtype == torch.float32
+        and model.device.type == "cpu"
+    )
+
+
+class LeanLlama:
+    """Called as the model that it was made from; what is not here is that model's own."""
+
+    def __init__(self, model: Any) -> None:
+        self.config, self.device, self.dtype = model.config, model.device, model.dtype
+        self.generation_config = model.generation_config
+        config = model.config
+        self._heads, self._kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self._head = model.model.layers[0].self_attn.head_dim
+        self._eps = config.rms_norm_eps * config.hidden_size
+        self._embedding = model.model.embed_tokens.weight.detach()
+        self._angles = _angles(model, config.max_position_embeddings)
+        self._layers = [_Layer(layer, self._head) for layer in model.model.layers]
+        self._lm_head = PackedLinear(_scaled(model.lm_head, model.model.norm))
+
+    def _supports_logits_to_keep(self) -> bool:
+        return True
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        input_ids: torch.Tensor,
+        past_key_values: Any = None,
+        use_cache: bool = True,
+        logits_to_keep: int = 0,
+        position_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> SimpleNamespace:
+        """``logits``: [rows, tokens kept, vocabulary]. ``attention_mask``: [1, 1, tokens, keys]."""
+        x = F.embedding(input_ids, self._embedding)
+        rows, tokens = input_ids.shape
+        if position_ids is None:
+            start = past_key_values.get_seq_length() if past_key_values is not None else 0
+            angles = self._angles.narrow(0, start, tokens)
+        else:
+            angles = self._angles[position_ids[0]]
+        for index, layer in enumerate(self._layers):
+            q, k, v = self._heads_of(layer.qkv.forward(self._normed(x)), angles)
+            if past_key_values is not None:
+                k, v = past_key_values.update(k, v, index)
+            mixed = self._attend(q, k, v, attention_mask)
+            x = layer.o.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1), add=x)
+            normed = self._normed(x)
+            gate = layer.gate.forward(normed, "swish")
+            x = layer.down.forward(layer.up.forward(normed, times=gate), add=x)
+        logits = self._lm_head.forward(self._normed(x[:, -logits_to_keep:]))
+        return SimpleNamespace(logits=logits, past_key_values=past_key_values)
+
+    def _normed(self, x: torch.Tensor) -> torch.Tensor:
+        """RMSNorm but for its weight and the root of its width, which the next linear holds."""
+        return x * torch.linalg.vecdot(x, x).add_(self._eps).rsqrt_().unsqueeze(-1)
+
+    def _heads_of(self, qkv: torch.Tensor, angles: torch.Tensor) -> list[torch.Tensor]:
+        """Queries, keys and values, [rows, heads, tokens, head]; the first two turned."""
+        rows, tokens, width = qkv.shape
+        plain = self._kv_heads * self._head
+        turning = qkv.narrow(2, 0, width - plain).view(rows, tokens, -1, self._head // 2, 2)
+        turned = torch.view_as_real(torch.view_as_complex(turning) * angles)
+        q, k = (
+            turned.view(rows, tokens, -1, self._head)
+            .transpose(1, 2)
+            .split_with_sizes([self._heads, self._kv_heads], 1)
+        )
+        v = qkv.narrow(2, width - plain, plain).view(rows, tokens, -1, self._head)
+        return [q, k, v.transpose(1, 2)]
+
+    def _attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        new, held = q.shape[2], k.shape[2]
+        if mask is None and 1 < new < held:
+            mask = torch.ones(new, held, dtype=torch.bool).tril(held - new)
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=mask,
+            is_causal=mask is None and new > 1,
+            enable_gqa=self._heads != self._kv_heads,
+        )
+
+
+class _Layer:
+    """One layer's weights, packed."""
+
+    def __init__(self, layer: Any, head: int) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        turned = [_interleaved(p, head) for p in (attention.q_proj, attention.k_proj)]
+        qkv = [_scaled(p, layer.input_layernorm) for p in (*turned, attention.v_proj)]
+        self.qkv = PackedLinear.joined(qkv)
+        self.o = PackedLinear(attention.o_proj)
+        self.gate = PackedLinear(_scaled(mlp.gate_proj, layer.post_attention_layernorm))
+        self.up = PackedLinear(_scaled(mlp.up_proj, layer.post_attention_layernorm))
+        self.down = PackedLinear(mlp.down_proj)
+
+
+def _scaled(linear: nn.Linear, norm: nn.Module) -> nn.Linear:
+    """A linear that takes what ``LeanLlama._normed`` gives in place of what ``norm`` gives."""
+    return _like(linear, linear.weight * norm.weight * math.sqrt(linear.in_features), linear.bias)
+
+
+def _interleaved(linear: nn.Linear, head: int) -> nn.Linear:
+    """The same outputs, with the two numbers that are turned together side by side.
+
+    ``transformers`` keeps them half a head apart. Queries and keys are reordered alike, so their
+    products stay what they were.
+    """
+
+    def reorder(weight: torch.Tensor) -> torch.Tensor:
+        halves = weight.view(-1, 2, head // 2, *weight.shape[1:])
+        return halves.transpose(1, 2).reshape(weight.shape)
+
+    bias = None if linear.bias is None else reorder(linear.bias)
+    return _like(linear, reorder(linear.weight), bias)
+
+
+def _like(linear: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    with torch.device("meta"):
+        out = nn.Linear(linear.in_features, linear.out_features, bias=bias is not None)
+    out.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    out.bias = bias if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+    return out
+
+
+@torch.inference_mode()
+def _angles(model: Any, positions: int) -> torch.Tensor:
+    """[positions, 1, head / 2] complex numbers: what turns a pair at each position."""
+    where = torch.arange(positions)[None]
+    cos, sin = model.model.rotary_emb(torch.empty(1, dtype=torch.float32), where)
+    half = cos.shape[-1] // 2
+    return torch.complex(cos[0, :, :half], sin[0, :, :half])[:, None]

@@ -1,0 +1,135 @@
+"""How many tokens to draft next. One policy a run: what it learns is forgotten with the run."""
+
+from __future__ import annotations
+
+from .costs import Costs
+from .protocols import LengthPolicy, Outcome
+
+
+class Constant:
+    """Always K."""
+
+    go_on = None
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+
+    def next(self) -> int:
+        return self._k
+
+    def observe(self, outcome: Outcome) -> None:
+        """Nothing to learn."""
+
+
+class Heuristic(Constant):
+    """Two more after a full accept, one less after a mismatch: the rule of ``transformers``.
+
+    Source: ``AssistedCandidateGenerator.update_candidate_strategy``, transformers 5.23.
+    """
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.tokens)
+        if drafted:
+            self._k = self._k + 2 if outcome.accepted == drafted else max(1, self._k - 1)
+
+
+class Confidence(Constant):
+    """Stops after the first token that the draft gives less than ``threshold``, K at most.
+
+    0.4 is what ``transformers`` uses (``assistant_confidence_threshold``).
+    """
+
+    def __init__(self, k: int, threshold: float = 0.4) -> None:
+        super().__init__(k)
+        self._threshold = threshold
+
+    def go_on(self, probability: float) -> bool:  # type: ignore[override]
+        return probability >= self._threshold
+
+
+class Cumulative(Constant):
+    """Stops when the product of the draft's probabilities falls under a bound, K at most.
+
+    After LLMCad (Xu et al., arXiv 2309.04255): the bound is halved when all was accepted and
+    doubled when not, from 0.01. Its paper's own constants could not be confirmed.
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__(k)
+        self._bound, self._product = 0.01, 1.0
+
+    def next(self) -> int:
+        self._product = 1.0
+        return self._k
+
+    def go_on(self, probability: float) -> bool:  # type: ignore[override]
+        self._product *= probability
+        return self._product >= self._bound
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.tokens)
+        if drafted:
+            changed = self._bound * (0.5 if outcome.accepted == drafted else 2.0)
+            self._bound = min(0.9, max(1e-6, changed))
+
+
+class Cost(Constant):
+    """The K with the most expected tokens a second, 0 included.
+
+    Expected tokens are 1 + p1 + p1 p2 + ..., with p_i the share of guesses at position i that were
+    accepted when they were reached, in this run, older steps counting less. Seconds are those that
+    passes took on this machine (``costs``). While guessing does not pay it is tried now and then.
+    """
+
+    _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8
+
+    def __init__(self, k: int, costs: Costs) -> None:
+        super().__init__(k)
+        self._costs = costs
+        self._checked, self._accepted = [0.0] * k, [0.0] * k
+        self._since_draft = 0
+
+    def next(self) -> int:
+        best = self._best()
+        self._since_draft = 0 if best else self._since_draft + 1
+        return best or int(self._since_draft % self._RETRY == 0)
+
+    def _best(self) -> int:
+        # What is known of all positions together stands in for what is not known of one.
+        alpha = (sum(self._accepted) + 0.8 * self._PRIOR) / (sum(self._checked) + self._PRIOR)
+        tokens = reached = 1.0
+        best, rate = 0, 1.0 / self._costs.target(1)
+        for i in range(self._k):
+            known = self._accepted[i] + alpha * self._PRIOR
+            reached *= known / (self._checked[i] + self._PRIOR)
+            tokens += reached
+            seconds = self._costs.target(i + 2) + self._costs.draft * (i + 1)
+            if tokens / seconds > rate:
+                best, rate = i + 1, tokens / seconds
+        return best
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.tokens)
+        if not drafted:
+            return
+        self._checked = [self._FADE * n for n in self._checked]
+        self._accepted = [self._FADE * n for n in self._accepted]
+        for i in range(min(outcome.accepted + 1, drafted, self._k)):
+            self._checked[i] += 1
+            self._accepted[i] += i < outcome.accepted
+
+
+_SIMPLE = {
+    "constant": Constant,
+    "heuristic": Heuristic,
+    "confidence": Confidence,
+    "cumulative": Cumulative,
+}
+
+
+def build(name: str, k: int, costs: Costs | None = None) -> LengthPolicy:
+    """``name``: one of ``settings.LENGTHS``. ``costs``: what ``cost`` reckons with."""
+    if name == "cost":
+        assert costs is not None
+        return Cost(k, costs)
+    return _SIMPLE[name](k)

@@ -1,0 +1,84 @@
+"""Strict numerics: the same bits, however the tokens were grouped into passes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stairs_core import noise
+from stairs_core.errors import InputError
+from stairs_core.kv import BLOCK
+from stairs_core.lane import Lane, check_strict
+from stairs_core.lean import LeanLlama
+from stairs_core.settings import Settings
+
+LENGTH = BLOCK + 40  # past a block's end, where a pass sees more keys
+
+
+def models(pair):
+    """Every forward pass there is: transformers' own, in two dtypes, and ours."""
+    import copy
+
+    half = copy.deepcopy(pair.target).to(torch.bfloat16)
+    return {"float32": pair.target, "bfloat16": half, "lean": LeanLlama(pair.target)}
+
+
+def grouped(lane: Lane, ids: list[int], rng: random.Random) -> torch.Tensor:
+    """[positions, vocabulary], read in groups of any size, some after a wrong guess."""
+    rows, at = [], 0
+    while at < len(ids):
+        width = min(rng.choice((1, 1, 2, 3, 5, 6, 7, 11, 40)), len(ids) - at)
+        if rng.random() < 0.4:
+            wrong = [(t + 1) % 320 for t in ids[at : at + rng.randrange(1, 9)]]
+            lane.logits(ids[:at] + wrong, len(wrong))
+        rows.append(lane.logits(ids[: at + width], width))
+        at += width
+    return torch.cat(rows)
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "uncached"])
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "lean"])
+def test_logits_are_bit_identical_however_tokens_are_grouped(tiny_pair, name, cached):
+    model = models(tiny_pair)[name]
+    ids = [random.Random(5).randrange(320) for _ in range(LENGTH)]
+    one = torch.cat(
+        [(lane := Lane(model, strict=True)).logits(ids[:1], 1)]
+        + [lane.logits(ids[: n + 1], 1) for n in range(1, LENGTH)]
+    )
+    for seed in range(3 if cached else 1):
+        several = grouped(Lane(model, cached=cached, strict=True), ids, random.Random(seed))
+        assert torch.equal(one, several)
+    plain = Lane(model).logits(ids, LENGTH)
+    tolerance = 1e-4 if plain.dtype == torch.float32 else 0.5
+    assert torch.allclose(one.float(), plain.float(), atol=tolerance, rtol=tolerance)
+
+
+def test_fast_passes_are_not_the_same_bits(tiny_pair):
+    """Else the test above would show nothing."""
+    ids = [random.Random(5).randrange(320) for _ in range(60)]
+    lane = Lane(tiny_pair.target)
+    one = torch.cat([lane.logits(ids[: n + 1], 1) for n in range(60)])
+    assert not torch.equal(one, Lane(tiny_pair.target).logits(ids, 60))
+
+
+def test_the_noise_is_measured(tiny_pair):
+    ids = [random.Random(6).randrange(320) for _ in range(80)]
+    fast = noise.measure(tiny_pair, ids, "single_kv", "fast")
+    assert 0 < fast < 1e-3
+    assert noise.measure(tiny_pair, ids, "single_kv", "strict") == 0.0
+
+
+def test_strict_is_refused_where_it_cannot_be(tiny_pair):
+    with pytest.raises(InputError, match="single_kv or single"):
+        Settings(numerics="strict", backend="matrix_kv")
+
+    class Deaf(LeanLlama):
+        def __call__(self, *args, attention_mask=None, **kwargs):
+            return super().__call__(*args, **kwargs)
+
+    pair = replace(tiny_pair, target=Deaf(tiny_pair.target))
+    with pytest.raises(InputError, match="--numerics fast"):
+        check_strict(pair.target, "the target")
