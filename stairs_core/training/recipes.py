@@ -100,7 +100,7 @@ RECIPES = {
     "cpu": Recipe(
         name="cpu",
         target=Shape(hidden=384, layers=6, mlp=1024),
-        draft=Shape(hidden=256, layers=2, mlp=704),
+        draft=Shape(hidden=256, layers=1, mlp=1024),
         phases=(Phase(0.6, _STORIES), Phase(1.0, _PLAIN)),
         rows=((0.6, 256), (0.95, 512), (1.0, 2048)),
         target_tokens=8_200_000,
