@@ -1,4 +1,4 @@
-"""Prompts x lanes x repeats, every lane in a race of its own against the target alone."""
+"""Prompts x lanes x repeats, every lane timed beside the target alone."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import torch
-
-from . import text
 from .errors import InputError
 from .metrics import compare, fold
 from .models import BUNDLED, Pair
+from .peers import Peer, against_transformers, gpt_fast
 from .race import Runner, race
-from .settings import Settings
+from .settings import AUTO_K, Settings
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
@@ -25,12 +24,15 @@ HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 class Row:
     """One lane over all prompts and repeats; one entry a race in each list.
 
-    ``speedup``: over plain decoding in the same race. ``other_share``: engine work outside the
-    models' passes, as a share of the lane's time. ``same``: races in which the text was identical.
+    ``speedup``: over plain decoding in the same race. ``share``: of the speedup that the measured
+    costs of passes promise for what was accepted (design, section 6). ``other_share``: engine work
+    outside the models' passes, as a share of the lane's time. ``same``: races in which the text
+    was identical.
     """
 
     name: str
     speedup: list[float] = field(default_factory=list)
+    share: list[float] = field(default_factory=list)
     tokens_per_second: list[float] = field(default_factory=list)
     tokens_per_target_call: list[float] = field(default_factory=list)
     alpha: list[float] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Row:
             "races": len(self.speedup),
             "speedup": middle,
             "speedup_quartiles": [low, high],
+            "share_of_ideal": _median(self.share),
             "tokens_per_second": _median(self.tokens_per_second),
             "tokens_per_target_call": _median(self.tokens_per_target_call),
             "alpha": _median(self.alpha),
@@ -68,23 +71,53 @@ def read_prompts(file: str | Path, count: int) -> list[str]:
     return prompts[::step][:count]
 
 
+def ours(pair: Pair, ks: Sequence[int], new: int) -> dict[str, Settings]:
+    """The lanes of a bench by name. Plain against plain says how far the clock can be trusted."""
+    lane = partial(Settings, max_new_tokens=new)
+    lanes = {"none": lane("none"), "none, strict": lane("none", numerics="strict")}
+    if pair.draft is not None:
+        lanes |= {f"model, K = {k}": lane("model", k) for k in ks}
+        middle = ks[len(ks) // 2]
+        lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
+        lanes["model, K auto"] = lane("model", AUTO_K, length="cost")
+        lanes["hybrid, K auto"] = lane("hybrid", AUTO_K, length="cost")
+    lanes["lookup, K = 10"] = lane("lookup", 10)
+    lanes["lookup, K auto"] = lane("lookup", AUTO_K, length="cost")
+    return lanes
+
+
+def theirs(pair: Pair, ks: Sequence[int]) -> dict[str, Peer]:
+    """The lanes of ``--against transformers`` by name."""
+    lanes = against_transformers(pair.draft is not None)
+    if pair.draft is not None:
+        k = ks[len(ks) // 2]
+        lanes[f"gpt-fast's loop, K = {k}"] = partial(gpt_fast, k=k)
+    return lanes
+
+
 def bench(
-    pair: Pair, stock: Pair, prompts: Sequence[str], lanes: dict[str, Settings], repeats: int
+    pair: Pair,
+    stock: Pair,
+    prompts: Sequence[str],
+    lanes: dict[str, Settings],
+    peers: dict[str, Peer],
+    repeats: int,
 ) -> Iterator[list[Row]]:
     """Yields the rows as they stand after every prompt; the last are the result.
 
-    Lanes are interleaved, so that whatever slows the machine for a while hits all of them. The row
-    "transformers" is ``generate(do_sample=False)`` of ``stock``, the same pair loaded with
-    ``pack=False``, timed beside a plain run of ours.
+    Lanes are interleaved, so that whatever slows the machine for a while hits all of them. Peers
+    decode with ``stock``, the same pair loaded with ``compile="off"``; gpt-fast's loop, whose
+    models are not part of it, with ``pair``.
     """
-    rows = {name: Row(name) for name in (*lanes, "transformers")}
+    rows = {name: Row(name) for name in (*lanes, *peers)}
+    length = max(s.max_new_tokens for s in lanes.values())
     for _ in range(repeats):
         for prompt in prompts:
             for name, settings in lanes.items():
                 _race_once(pair, prompt, settings, rows[name])
-            length = max(s.max_new_tokens for s in lanes.values())
-            plain = Settings("none", max_new_tokens=length)
-            _against_generate(pair, stock, prompt, plain, rows["transformers"])
+            for name, peer in peers.items():
+                theirs = pair if name.startswith("gpt-fast") else stock
+                _against(pair, theirs, prompt, peer, length, rows[name])
             yield list(rows.values())
 
 
@@ -97,6 +130,8 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     summary = fold(runners[1].steps)
     if result.speedup is not None:
         row.speedup.append(result.speedup)
+        costs = pair.costs(settings.backend, settings.numerics)
+        row.share.append(result.speedup / costs.ideal_speedup(runners[1].steps, pair.costs()))
     row.tokens_per_second.append(summary.tokens_per_second)
     row.tokens_per_target_call.append(summary.tokens_per_target_call)
     row.alpha += [] if summary.alpha is None else [summary.alpha]
@@ -104,58 +139,44 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.same += result.identical
 
 
-def _against_generate(pair: Pair, stock: Pair, prompt: str, settings: Settings, row: Row) -> None:
-    plain = Runner(pair, prompt, settings)
+def _against(pair: Pair, stock: Pair, prompt: str, peer: Peer, new: int, row: Row) -> None:
+    plain = Runner(pair, prompt, Settings("none", max_new_tokens=new))
     plain.warm_up()
+    peer(stock, plain.prompt_ids, 8)
     ours = [t.id for step in plain.decode() for t in step.committed]
-    ids, seconds = greedy_by_transformers(stock, prompt, settings)
-    row.speedup.append(plain.clock.elapsed / seconds)
-    row.tokens_per_second.append(len(ids) / seconds)
-    row.tokens_per_target_call.append(1.0)
-    row.same += ids == ours
-
-
-def greedy_by_transformers(pair: Pair, prompt: str, settings: Settings) -> tuple[list[int], float]:
-    """The new ids of ``generate(do_sample=False)``, and the seconds it took."""
-    ids = text.encode(
-        pair.tokenizer, prompt, chat=settings.chat, context_length=pair.context_length
-    )
-    inputs = torch.tensor([ids], device=pair.device)
-    room = pair.context_length - len(ids)
     began = time.perf_counter()
-    out = pair.target.generate(
-        inputs,
-        attention_mask=torch.ones_like(inputs),
-        do_sample=False,
-        max_new_tokens=min(settings.max_new_tokens, room),
-        eos_token_id=sorted(pair.eos_ids) or None,
-        pad_token_id=min(pair.eos_ids, default=0),
-    )
-    new = out[0, len(ids) :].tolist()
-    return new, time.perf_counter() - began
+    ids = peer(stock, plain.prompt_ids, new)
+    seconds = time.perf_counter() - began
+    row.speedup.append(plain.clock.elapsed / seconds * len(ids) / len(ours))
+    row.tokens_per_second.append(len(ids) / seconds)
+    row.same += ids == ours
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    head = "| lane | speedup (quartiles) | tokens/s | tokens a target call | alpha | same text |"
-    lines = [head, "|---|---|---|---|---|---|"]
+    head = "| lane | speedup (quartiles) | of ideal | tokens/s | tokens a target call | alpha |"
+    lines = [head + " same text |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         low, middle, high = quartiles(row.speedup)
-        alpha = f"{_median(row.alpha):.2f}" if row.alpha else "-"
         lines.append(
-            f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) "
-            f"| {_median(row.tokens_per_second):.0f} | {_median(row.tokens_per_target_call):.2f} "
-            f"| {alpha} | {row.same} of {len(row.speedup)} |"
+            f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {_shown(row.share)} "
+            f"| {_median(row.tokens_per_second):.0f} | {_shown(row.tokens_per_target_call)} "
+            f"| {_shown(row.alpha)} | {row.same} of {len(row.speedup)} |"
         )
     return "\n".join(lines)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
+    """First quartile, median, third."""
     if len(values) < 2:
         only = values[0] if values else 0.0
         return only, only, only
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
     return low, middle, high
+
+
+def _shown(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f}" if values else "-"
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -15,7 +15,7 @@ from typing import NoReturn
 from . import commands, drafters, settings, training
 from .errors import InputError
 from .render.cells import clip, visible
-from .settings import BACKENDS, K_RANGE, LENGTH_RANGE, Settings
+from .settings import BACKENDS, COMPILE, K_RANGE, LENGTH_RANGE, LENGTHS, Settings
 
 DTYPES = ("auto", *settings.DTYPES)
 BAD_INPUT, FAILED, CLOSED_PIPE = 2, 1, 141
@@ -85,7 +85,9 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--step", type=int, metavar="N", help="the stairs of step N, from 1")
     show.add_argument("--no-color", action="store_true", help="marks only")
     bench = command(
-        "bench", commands.bench, "Race every K against the target alone, over many prompts."
+        "bench",
+        commands.bench,
+        "Time drafters against the target alone, on many prompts.",
     )
     bench.add_argument("--prompts", metavar="FILE", help="one a line (default: the held-out ones)")
     bench.add_argument("--count", type=int, default=10, help="prompts used (default: 10)")
@@ -93,6 +95,9 @@ def parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=3, help="races a prompt and lane (default: 3)"
     )
     bench.add_argument("--ks", default="2,3,4,5,6,8", help="draft lengths (default: 2,3,4,5,6,8)")
+    bench.add_argument(
+        "--against", choices=("transformers",), help="time what people use today beside ours"
+    )
     _add_models(bench)
     train = command("train", commands.train, "Train a target and a draft from a folder of text.")
     training.add_arguments(train)
@@ -104,8 +109,11 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     usual = Settings()
     add = parser.add_argument
     add("--prompt", required=True, metavar="TEXT")
-    add("--k", type=int, default=usual.k, help=f"guesses a step, {_range(K_RANGE, usual.k)}")
+    add("--k", default=str(usual.k), help=f"guesses a step, {_range(K_RANGE, usual.k)}, or auto")
+    add("--length", metavar="POLICY", help=f"how many next: {', '.join(LENGTHS)}")
     add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
+    add("--numerics", default=usual.numerics, help="fast, or strict: the same bits in any grouping")
+    add("--check", action="store_true", help="status 1 if a text differs by more than rounding")
     add("--chat", action="store_true", help="wrap the prompt in the chat template")
     add("--trace", metavar="FILE", help="save what happened, for show and for the page")
     _add_models(parser)
@@ -119,6 +127,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     add("--max-new-tokens", type=int, default=usual, metavar="N", help=length)
     add("--dtype", default="auto", choices=DTYPES)
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--compile", default="auto", choices=COMPILE, help="how models are made faster")
     add("--json", action="store_true", help="end stdout with one JSON object")
 
 

@@ -1,4 +1,4 @@
-"""What the commands do: ``stairs run``, ``race``, ``show`` and ``train``.
+"""What the commands do: ``stairs run``, ``race``, ``bench``, ``show`` and ``train``.
 
 Each takes the parsed options and returns the exit status. Results go to stdout, progress to stderr.
 """
@@ -15,11 +15,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import metrics, trace, training
+from . import metrics, trace, training, verdicts
 from .errors import InputError
 from .render import terminal
 from .render.cells import Paint, visible
-from .settings import Settings
+from .settings import AUTO_K, K_RANGE, Settings
 from .text import check_prompt
 
 if TYPE_CHECKING:
@@ -30,14 +30,24 @@ INTERRUPTED = 130
 
 def run(args: argparse.Namespace) -> int:
     (runner,) = runners = _runners(args, {args.drafter: args.drafter})
+    watch = _counts(runners) if args.json else _typewriter(runner)
+    recordings, status = _decode(runners, args.trace, watch)
+    both, compared = recordings, []
+    if args.check and not status:
+        alone = replace(runner.settings, drafter="none", length="constant")
+        plain = type(runner)(runner.pair, args.prompt, alone, "none")
+        _, status = _decode([plain], None, lambda *_: None)
+        runner.measure_noise_against(plain)
+        both = [plain.recording(), runner.recording()]
+        compared = verdicts.compare(both, runner.pair)
     if args.json:
-        recordings, status = _decode(runners, args.trace, _counts(runners))
-        print(json.dumps(_report(recordings[0])))
-        return status
-    recordings, status = _decode(runners, args.trace, _typewriter(runner))
+        print(json.dumps(_report(recordings[0]) | verdicts.report(compared)))
+        return status or verdicts.status(compared)
     print(flush=True)
     print("\n".join(terminal.table(recordings, _paint(sys.stderr))), file=sys.stderr)
-    return status
+    if compared:
+        print(terminal.verdict(both, compared), file=sys.stderr)
+    return status or verdicts.status(compared)
 
 
 def race(args: argparse.Namespace) -> int:
@@ -49,41 +59,43 @@ def race(args: argparse.Namespace) -> int:
         raise InputError("A race needs two lanes or more: name drafters, such as none,model.")
     runners = _runners(args, names)
     recordings, status = _decode(runners, args.trace, _counts(runners))
+    compared = verdicts.compare(recordings, runners[0].pair if args.check else None)
     if args.json:
-        compared = [metrics.compare(recordings[0], r) for r in recordings[1:]]
-        parted = [asdict(c.first_difference) for c in compared if c.first_difference]
         report = {
             "lanes": [{"name": r.run.name, **_report(r)} for r in recordings],
             "speedup": compared[-1].speedup,
-            "identical": all(c.identical for c in compared),
-            "first_difference": parted[0] if parted else None,
+            **verdicts.report(compared),
         }
         print(json.dumps(report))
     else:
-        print("\n".join([*terminal.table(recordings, _paint()), terminal.verdict(recordings)]))
-    return status
+        table = terminal.table(recordings, _paint())
+        print("\n".join([*table, terminal.verdict(recordings, compared)]))
+    return status or (verdicts.status(compared) if args.check else 0)
 
 
 def bench(args: argparse.Namespace) -> int:
-    """``none`` is there too: plain against plain says how far the clock can be trusted."""
     try:
         ks = [int(k) for k in args.ks.split(",")]
     except ValueError as e:
         raise InputError(f"The draft lengths {args.ks!r} are no numbers: write 2,4,6.") from e
     if args.count < 1 or args.repeats < 1:
         raise InputError("A bench needs one prompt and one repeat at least: raise the number.")
-    lanes = {"none": Settings("none", max_new_tokens=args.max_new_tokens)}
-    lanes |= {f"model, K = {k}": Settings("model", k, args.max_new_tokens) for k in ks}
+    for k in ks:
+        Settings(k=k, max_new_tokens=args.max_new_tokens)
     _progress("Loading the models")
     from . import bench as benching
     from .models import load_pair
 
     prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
-    pair = load_pair(args.pair, args.device, args.dtype)
-    stock = load_pair(args.pair, args.device, args.dtype, pack=False)
+    pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+    stock = load_pair(args.pair, args.device, args.dtype, "off")
+    lanes = benching.ours(pair, ks, args.max_new_tokens)
+    peers = benching.theirs(pair, ks) if args.against else {}
     rows: list[benching.Row] = []
     rounds = len(prompts) * args.repeats
-    for done, latest in enumerate(benching.bench(pair, stock, prompts, lanes, args.repeats), 1):
+    for done, latest in enumerate(
+        benching.bench(pair, stock, prompts, lanes, peers, args.repeats), 1
+    ):
         rows = latest
         _progress(f"Round {done} of {rounds}")
     _progress("")
@@ -109,7 +121,11 @@ def train(args: argparse.Namespace) -> int:
 def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
     """One for each lane (its name: its drafter), on one pair."""
     base = Settings(
-        k=args.k, max_new_tokens=args.max_new_tokens, backend=args.backend, chat=args.chat
+        **_drafting(args.k, args.length),
+        max_new_tokens=args.max_new_tokens,
+        backend=args.backend,
+        chat=args.chat,
+        numerics=args.numerics,
     )
     settings = {name: replace(base, drafter=drafter) for name, drafter in lanes.items()}
     check_prompt(args.prompt)
@@ -120,10 +136,25 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         from .models import load_pair
         from .race import Runner
 
-        pair = load_pair(args.pair, args.device, args.dtype)
+        pair = load_pair(args.pair, args.device, args.dtype, args.compile)
         return [Runner(pair, args.prompt, s, name) for name, s in settings.items()]
     finally:
         _progress("")
+
+
+def _drafting(k: str, length: str | None) -> dict[str, Any]:
+    """``--k auto`` is a policy, not a number."""
+    if k == "auto":
+        if length not in (None, "cost"):
+            raise InputError(f"K auto is the length policy cost: leave out --length {length}.")
+        return {"k": AUTO_K, "length": "cost"}
+    try:
+        return {"k": int(k), "length": length or "constant"}
+    except ValueError as e:
+        low, high = K_RANGE
+        raise InputError(
+            f"K is {k!r:.60}, but must be a whole number from {low} to {high}, or auto."
+        ) from e
 
 
 def _check_writable(path: Path) -> None:

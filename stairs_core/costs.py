@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+
+from .trace import Step
 
 if TYPE_CHECKING:
     from .models import Pair
@@ -40,6 +42,18 @@ class Costs:
     def v(self, tokens: int) -> float:
         """In units of a pass over one token."""
         return self.target(tokens) / self.target(1)
+
+    def ideal_speedup(self, steps: Sequence[Step], alone: Costs) -> float:
+        """What these steps would gain if nothing cost anything but the passes themselves.
+
+        S = tokens / (sum of v(N + 1) + c a guess), with every step's own N; guesses that no model
+        made are free. ``alone``: the costs of plain decoding.
+        """
+        seconds = 0.0
+        for step in steps:
+            by_model = sum(t.source == "model" for t in step.drafted)
+            seconds += self.target(len(step.tokens)) + self.draft * by_model
+        return sum(len(s.committed) for s in steps) * alone.target(1) / seconds
 
     @property
     def c(self) -> float:

@@ -39,5 +39,3 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise InputError(f"There is no dtype {name!r:.40}: use auto, {', '.join(DTYPES)}.")
     return getattr(torch, name)
-
-

@@ -134,7 +134,7 @@ class _Layer:
         self.down = PackedLinear(mlp.down_proj)
 
 
-def _scaled(linear: nn.Linear, norm: nn.Module) -> nn.Linear:
+def _scaled(linear: nn.Linear, norm: Any) -> nn.Linear:
     """A linear that takes what ``LeanLlama._normed`` gives in place of what ``norm`` gives."""
     return _like(linear, linear.weight * norm.weight * math.sqrt(linear.in_features), linear.bias)
 
@@ -158,7 +158,8 @@ def _like(linear: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) ->
     with torch.device("meta"):
         out = nn.Linear(linear.in_features, linear.out_features, bias=bias is not None)
     out.weight = nn.Parameter(weight.detach(), requires_grad=False)
-    out.bias = bias if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+    if bias is not None:
+        out.bias = nn.Parameter(bias.detach(), requires_grad=False)
     return out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .costs import Costs
 from .protocols import LengthPolicy, Outcome
+from .settings import K_RANGE
 
 
 class Constant:
@@ -30,7 +31,8 @@ class Heuristic(Constant):
     def observe(self, outcome: Outcome) -> None:
         drafted = len(outcome.proposal.tokens)
         if drafted:
-            self._k = self._k + 2 if outcome.accepted == drafted else max(1, self._k - 1)
+            more = self._k + 2 if outcome.accepted == drafted else self._k - 1
+            self._k = min(max(1, more), K_RANGE[1])
 
 
 class Confidence(Constant):

@@ -39,8 +39,12 @@ class Runner:
             lane.check_strict(pair.target, pair.target_name)
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
-        self.measured_noise: float | None = None
+        self._noise: float | None = None
         self.run = self._head(prompt)
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        return self._ids[:]
 
     def warm_up(self) -> None:
         """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
@@ -77,12 +81,13 @@ class Runner:
                 costs = replace(costs, draft=0.0)
         return lengths.build(settings.length, settings.k, costs)
 
-    def noise(self) -> float:
-        """How far rounding moves a logit of this text, in this lane's passes."""
-        new = [t.id for s in self.steps for t in s.committed]
-        return noise.measure(
-            self.pair, self._ids + new, self.settings.backend, self.settings.numerics
-        )
+    def measure_noise_against(self, other: Runner) -> None:
+        """Where both texts part, measures how far rounding moves a logit in either's passes."""
+        if metrics.first_difference(self.recording(), other.recording()) is None:
+            return
+        ids = self._ids + [t.id for s in self.steps for t in s.committed]
+        ways = {(r.settings.backend, r.settings.numerics) for r in (self, other)}
+        self._noise = max(noise.measure(self.pair, ids, *way) for way in ways)
 
     def recording(self) -> Recording:
         """What was decoded so far; a run that was left midway counts as stopped."""
@@ -91,7 +96,8 @@ class Runner:
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
         reason = self.steps[-1].stop if self.steps else None
-        return Recording(self.run, tuple(self.steps), Stop(reason or "stopped", words, self.measured_noise))
+        stop = Stop(reason or "stopped", words, self._noise)
+        return Recording(self.run, tuple(self.steps), stop)
 
     def _head(self, prompt: str) -> Run:
         pair, settings = self.pair, self.settings
@@ -144,8 +150,6 @@ def race(
 def _stop(runners: Sequence[Runner], number: int) -> Stop:
     """The lane's end. Where its text parts from the first's, or the first's from any, the rounding
     noise is measured, so that the difference can be judged."""
-    own, others = runners[number], runners[1:] if number == 0 else runners[:1]
-    recording = own.recording()
-    if any(metrics.first_difference(recording, r.recording()) for r in others):
-        own.measured_noise = max(r.noise() for r in (own, *others))
-    return own.recording().stop
+    for other in runners[1:] if number == 0 else runners[:1]:
+        runners[number].measure_noise_against(other)
+    return runners[number].recording().stop

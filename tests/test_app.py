@@ -240,6 +240,7 @@ def test_the_verdict_names_the_first_difference():
     said[step.accepted] = replace(said[step.accepted], id=9999, text=" cat", margin=2e-5)
     changed = replace(step, tokens=(*step.tokens[:-1], own), predictions=tuple(said))
     other = replace(stairs, steps=(*stairs.steps[:2], changed, *stairs.steps[3:]))
+    other = replace(other, stop=replace(other.stop, noise=1e-5))
     verdict = page.verdict([alone, other])
     position = metrics.compare(alone, other).first_difference.position
     assert verdict["state"] == "no"

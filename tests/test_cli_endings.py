@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from shell import ROOT, decode, python, refused, stairs, trace_file  # noqa: F401
 
-from stairs_core import cli, models, race, trace, training
+from stairs_core import cli, models, race, settings, trace, training
 from stairs_core.race import Runner
 
 EARLY = {
@@ -25,7 +25,11 @@ EARLY = {
     ("run", "--prompt", " \n\t"): "prompt is empty",
     ("run", "--prompt", "x", "--k", "0"): "1 to 32",
     ("run", "--prompt", "x", "--k", "33"): "1 to 32",
-    ("run", "--prompt", "x", "--k", "two"): "--k",
+    ("run", "--prompt", "x", "--k", "two"): "or auto",
+    ("run", "--prompt", "x", "--k", "auto", "--length", "heuristic"): "leave out --length",
+    ("run", "--prompt", "x", "--length", "long"): "length policy",
+    ("run", "--prompt", "x", "--numerics", "exact"): "numerics",
+    ("run", "--prompt", "x", "--numerics", "strict", "--backend", "matrix"): "single_kv",
     ("run", "--prompt", "x", "--max-new-tokens", "0"): "1 to 4096",
     ("run", "--prompt", "x", "--max-new-tokens", "4097"): "1 to 4096",
     ("run", "--prompt", "x", "--drafter", "oracle"): "none, model",
@@ -74,7 +78,7 @@ def test_a_prompt_that_cannot_be_read_is_refused(stairs, prompt, reason):
 
 
 def test_options_know_the_dtypes():
-    assert ("auto", *models.DTYPES) == cli.DTYPES
+    assert ("auto", *settings.DTYPES) == cli.DTYPES
 
 
 def test_a_real_pair_through_the_module(tiny_pair_dir):

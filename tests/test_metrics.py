@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stairs_core.metrics import compare, fold, progress
@@ -90,10 +92,12 @@ def test_the_same_text_faster():
 def test_a_difference_is_named(margin: float, verdict: str):
     plain = record(*[("b", 0, 0.1)] * 4, ids=[1, 2, 3, 4])
     other = record(("ab", 1, 0.1), ("ab", 1, 0.1), ids=[1, 2, 9, 4], margin=margin)
-    c = compare(plain, other)
-    assert not c.identical
-    assert c.first_difference is not None
-    assert (c.first_difference.position, c.first_difference.verdict) == (2, verdict)
+    for noise, expected in ((1e-5, verdict), (None, "not measured")):
+        told = replace(other, stop=replace(other.stop, noise=noise))
+        c = compare(plain, told)
+        assert not c.identical
+        assert c.first_difference is not None
+        assert (c.first_difference.position, c.first_difference.verdict) == (2, expected)
 
 
 def test_a_shorter_text_is_the_same_only_when_it_was_stopped():

@@ -7,8 +7,10 @@ import copy
 import pytest
 import torch
 from conftest import make_model
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from stairs_core import packed
+from stairs_core import faster, lean, packed
+from stairs_core.lane import Lane
 
 
 @pytest.fixture
@@ -35,12 +37,46 @@ def test_the_logits_are_the_stock_models(changes: dict):
 
 
 @pytest.mark.usefixtures("always")
-def test_other_dtypes_are_left_alone():
-    assert packed.pack(make_model().bfloat16()) == 0
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True}, {"rms_norm_eps": 1e-3}])
+def test_our_own_forward_pass_gives_the_stock_models_logits(changes: dict):
+    """Without a cache, over one, in a batch, and where positions and masks are given."""
+    stock = make_model(**changes)
+    assert lean.fits(stock)
+    ours = lean.LeanLlama(stock)
+    ids = torch.arange(40).view(2, 20)
+    with torch.inference_mode():
+        assert torch.allclose(ours(ids).logits, stock(ids).logits, atol=1e-4, rtol=1e-4)
+    text = ids[0].tolist()
+    for strict in (False, True):
+        lanes = [Lane(model, strict=strict) for model in (ours, stock)]
+        for end in (9, 10, 14, 20):
+            one, other = (lane.logits(text[:end], min(end, 5)) for lane in lanes)
+            assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_nothing_is_packed_where_it_does_not_pay(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.usefixtures("always")
+def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch):
+    assert isinstance(faster.build(make_model(), "auto"), lean.LeanLlama)
+    assert type(faster.build(make_model(), "off")) is type(make_model())
+    gpt = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=320))
+    assert faster.build(gpt, "auto") is gpt
+    odd = make_model(hidden_act="gelu")
+    assert faster.build(odd, "auto") is odd
+    assert isinstance(odd.lm_head, packed.PackedLinear)
+    half = make_model().bfloat16()
+    assert faster.build(half, "auto") is half
+    assert type(half.lm_head) is torch.nn.Linear
     monkeypatch.setattr(packed, "_pays", lambda linear: False)
-    model = make_model()
-    assert packed.pack(model) == 0
-    assert [m for m in model.modules() if type(m) is torch.nn.Linear]
+    slow = make_model()
+    assert faster.build(slow, "auto") is slow
+    assert type(slow.lm_head) is torch.nn.Linear
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same_logits():
+    stock = make_model()
+    compiled = faster.build(copy.deepcopy(stock), "on")
+    one, other = Lane(compiled), Lane(stock)
+    for end in (9, 10, 14, 20):
+        a, b = (lane.logits(list(range(end)), 3) for lane in (one, other))
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)

@@ -8,7 +8,7 @@ import logging
 import pytest
 from conftest import ROOT
 
-from stairs_core import bench
+from stairs_core import bench, peers
 from stairs_core.errors import InputError
 from stairs_core.metrics import fold
 from stairs_core.models import load_pair
@@ -48,7 +48,7 @@ def test_it_is_what_its_card_says(bundled):
 @pytest.fixture(scope="module")
 def stock():
     """The same models as transformers makes them, for its own ``generate``."""
-    return load_pair("bundled", device="cpu", dtype="float32", pack=False)
+    return load_pair("bundled", device="cpu", dtype="float32", compile="off")
 
 
 def test_too_long_a_prompt_gets_one_sentence(bundled, caplog, monkeypatch):
@@ -59,7 +59,8 @@ def test_too_long_a_prompt_gets_one_sentence(bundled, caplog, monkeypatch):
 
 
 def check(pair, stock, prompt: str, backends, ks, new: int) -> None:
-    expected, _ = bench.greedy_by_transformers(stock, prompt, Settings(max_new_tokens=new))
+    ids = Runner(pair, prompt, Settings()).prompt_ids
+    expected = peers.transformers_generate(stock, ids, new)
     for backend in backends:
         for k in ks:
             runner = Runner(pair, prompt, Settings("model", k, new, backend))
@@ -89,6 +90,7 @@ def test_the_draft_earns_its_keep(bundled):
 
 def test_the_stories_do_not_loop(stock):
     for prompt in HELD_OUT[::10]:
-        words = bench.greedy_by_transformers(stock, prompt, Settings(max_new_tokens=160))[0]
+        ids = Runner(stock, prompt, Settings()).prompt_ids
+        words = peers.transformers_generate(stock, ids, 160)
         grams = [tuple(words[i : i + 6]) for i in range(len(words) - 5)]
         assert len(set(grams)) > 0.75 * len(grams), prompt

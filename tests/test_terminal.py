@@ -160,9 +160,12 @@ def test_the_verdict_names_where_texts_part():
     first = other.steps[0]
     tokens = (*first.tokens[:4], replace(first.tokens[4], id=77, text=" Q"))
     other = replace(other, steps=(replace(first, tokens=tokens), other.steps[1]))
+    expected = 'part at new token 3: none says " X", model " Q", by 1 logits (not measured).'
     for lanes in ([alone(), other], [alone(), other, run_of_six()]):
         told = terminal.verdict(lanes)
-        assert 'part at new token 3: none says " X", model " Q", by 1 logits (bug).' in told
+        assert (
+            'part at new token 3: none says " X", model " Q", by 1 logits (not measured).' in told
+        )
 
 
 def test_the_verdict_on_a_run_that_was_stopped():

@@ -63,12 +63,18 @@ def table(recordings: Sequence[Recording], paint: Paint) -> list[str]:
     return [paint(aligned[0], "2"), *aligned[1:]]
 
 
-def verdict(recordings: Sequence[Recording]) -> str:
-    """How the last lane did against the first, and whether all wrote the same; "" for one lane."""
+def verdict(
+    recordings: Sequence[Recording], results: Sequence[metrics.Comparison] | None = None
+) -> str:
+    """How the last lane did against the first, and whether all wrote the same; "" for one lane.
+
+    ``results``: every other lane against the first, where that has been looked into already.
+    """
     first, *others = recordings
     if not others:
         return ""
-    compared = [(r, metrics.compare(first, r)) for r in others]
+    results = results or [metrics.compare(first, r) for r in others]
+    compared = list(zip(others, results, strict=True))
     last, comparison = compared[-1]
     name, base = _name(last), _name(first)
     speed = f"{name} cannot be timed against {base}: one of them wrote nothing"
@@ -90,8 +96,14 @@ def _difference(first: Recording, other: Recording, where: metrics.Difference | 
     said = [f'"{visible(text)}"' for text in (where.first, where.second)]
     return (
         f"the texts part at new token {where.position + 1}: {a} says {said[0]}, {b} {said[1]}, by "
-        f"{where.margin:.2g} logits ({where.verdict})"
+        f"{where.margin:.2g} logits{_scored(where)} ({where.verdict})"
     )
+
+
+def _scored(where: metrics.Difference) -> str:
+    if where.rescored is None:
+        return ""
+    return f", {where.rescored:.2g} in a higher precision; rounding moves a logit {where.noise:.2g}"
 
 
 def _name(recording: Recording) -> str:
@@ -115,7 +127,10 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     run = recordings[-1].run
     lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
     models = f"{run.target} with {run.draft}" if run.draft else run.target
-    setting = f"{models}, K {run.k}, {run.backend}, {run.exactness}, {run.dtype}, {run.hardware}"
+    k = f"K {run.k}" if run.length == "constant" else f"K up to {run.k} ({run.length})"
+    strict = ", strict" if run.numerics == "strict" else ""
+    how = f"{run.backend}{strict}, {run.exactness}, {run.dtype}, {run.hardware}"
+    setting = f"{models}, {k}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
     prompt = [("Prompt: ", "1"), (visible(run.prompt, "↵\n"), "2")]
     return [*paint.wrap([(visible(text), "")], columns), *paint.wrap(prompt, columns)]

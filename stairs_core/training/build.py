@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from ..errors import InputError
 from .recipes import Recipe, Shape
 from .stream import END_ID
 
@@ -30,3 +34,20 @@ def build(shape: Shape, recipe: Recipe, seed: int) -> LlamaForCausalLM:
             pad_token_id=END_ID,
         )
     )
+
+
+def start_from(model: LlamaForCausalLM, folder: Path) -> dict:
+    """Give ``model`` the weights of the target in a pair's ``folder``; returns its metrics.
+
+    Raises ``InputError`` when there is no such pair or its target has another shape.
+    """
+    try:
+        earlier = json.loads((folder / "metrics.json").read_text())
+        known = LlamaForCausalLM.from_pretrained(folder / "target", dtype=torch.float32)
+        model.load_state_dict(known.state_dict())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"The target in {folder} cannot be gone on with: give a pair that stairs train made "
+            "with this recipe."
+        ) from error
+    return earlier

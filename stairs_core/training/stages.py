@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..errors import InputError
-from .build import build
+from .build import build, start_from
 from .conditions import SHORT_CHARS, Conditions
 from .corpus import Corpus, read_corpus, source_names
 from .evaluate import validation_loss, validation_rows
@@ -212,23 +212,6 @@ def text_stage(sitting: Sitting, name: str) -> None:
         log = earlier["target_log"] + [{**e, "tokens": e["tokens"] + read} for e in log]
         sitting.note(target_runs=[*earlier.get("target_runs", [read]), now])
     sitting.note(**{f"{name}_log": log, f"{name}_tokens": read + now})
-
-
-def start_from(model: LlamaForCausalLM, folder: Path) -> dict:
-    """Give ``model`` the weights of the target in a pair's ``folder``; returns its metrics.
-
-    Raises ``InputError`` when there is no such pair or its target has another shape.
-    """
-    try:
-        earlier = json.loads((folder / "metrics.json").read_text())
-        known = LlamaForCausalLM.from_pretrained(folder / "target", dtype=torch.float32)
-        model.load_state_dict(known.state_dict())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"The target in {folder} cannot be gone on with: give a pair that stairs train made "
-            "with this recipe."
-        ) from error
-    return earlier
 
 
 def run(args: argparse.Namespace) -> dict:

@@ -1,0 +1,109 @@
+"""What people use today, for the bench: transformers' own ways, and gpt-fast's loop.
+
+Each is a function of a stock pair (``compile="off"``), prompt ids and a length; it returns the new
+ids. Nothing else of Stairs uses this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .lane import Lane
+
+if TYPE_CHECKING:
+    from .models import Pair
+
+Peer = Callable[["Pair", list[int], int], list[int]]
+
+
+def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) -> list[int]:
+    """``generate(do_sample=False)`` of the target."""
+    inputs = torch.tensor([ids], device=pair.device)
+    out = pair.target.generate(
+        inputs,
+        attention_mask=torch.ones_like(inputs),
+        do_sample=False,
+        max_new_tokens=min(new, pair.context_length - len(ids)),
+        eos_token_id=sorted(pair.eos_ids) or None,
+        pad_token_id=min(pair.eos_ids, default=0),
+        **options,
+    )
+    return out[0, len(ids) :].tolist()
+
+
+def transformers_assisted(
+    pair: Pair, ids: list[int], new: int, *, tokens: int, schedule: str, threshold: float
+) -> list[int]:
+    """With ``assistant_model``, whose own config says how it drafts.
+
+    What is passed to ``generate`` instead is ignored (transformers issue 40739), and the schedule
+    writes to that config: so it is set before every run.
+    """
+    assert pair.draft is not None
+    wanted = {
+        "num_assistant_tokens": tokens,
+        "num_assistant_tokens_schedule": schedule,
+        "assistant_confidence_threshold": threshold,
+    }
+    with _changed(pair.draft.generation_config, wanted):
+        return transformers_generate(pair, ids, new, assistant_model=pair.draft)
+
+
+def gpt_fast(pair: Pair, ids: list[int], new: int, *, k: int) -> list[int]:
+    """The loop of gpt-fast's ``generate.py`` (commit 32971d3): K guesses, always, and the text of
+    an accepted guess goes through the draft once more.
+
+    Its models and compiled graphs are its own; here it drives the pair that it is given, and reads
+    every guess when it is made, as its uncompiled loop does. Greedy, and it stops at the end of
+    text, which the original leaves to its caller.
+    """
+    assert pair.draft is not None
+    target, draft = Lane(pair.target), Lane(pair.draft)
+    text = [*ids, int(target.logits(ids, 1).argmax())]
+    while len(text) - len(ids) < new and text[-1] not in pair.eos_ids:
+        guesses: list[int] = []
+        for _ in range(k):
+            guesses.append(int(draft.logits(text + guesses, 1).argmax()))
+        said = target.logits(text + guesses, k + 1).argmax(-1).tolist()
+        accepted = next((i for i in range(k) if guesses[i] != said[i]), k)
+        if accepted == k:
+            draft.logits(text + guesses, 1)
+        for token in [*guesses[:accepted], said[accepted]]:
+            text.append(token)
+            if token in pair.eos_ids:
+                break
+    return text[len(ids) :][:new]
+
+
+def against_transformers(has_draft: bool) -> dict[str, Peer]:
+    """The lanes of ``--against transformers``, by name."""
+    lanes: dict[str, Peer] = {"transformers, greedy": transformers_generate}
+    if has_draft:
+        assisted = {f"constant {k}": (k, "constant", 0.0) for k in (3, 5, 8)}
+        assisted["heuristic"] = (5, "heuristic", 0.0)
+        assisted["confidence 0.4"] = (20, "constant", 0.4)
+        for name, (tokens, schedule, threshold) in assisted.items():
+            lanes[f"transformers, assisted, {name}"] = partial(
+                transformers_assisted, tokens=tokens, schedule=schedule, threshold=threshold
+            )
+    lanes["transformers, prompt lookup"] = partial(
+        transformers_generate, prompt_lookup_num_tokens=10
+    )
+    return lanes
+
+
+@contextmanager
+def _changed(config: Any, values: dict[str, Any]) -> Iterator[None]:
+    before = {name: getattr(config, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(config, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)

@@ -1,0 +1,49 @@
+"""Whether texts are the same, and what it means where they are not: ``--check``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from . import metrics
+from .metrics import Comparison
+from .trace import Recording
+
+if TYPE_CHECKING:
+    from .models import Pair
+
+
+def compare(recordings: Sequence[Recording], pair: Pair | None = None) -> list[Comparison]:
+    """Every lane against the first. With ``pair``, differences are scored anew, more exactly."""
+    first, *others = recordings
+    return [_rescored(metrics.compare(first, other), first, pair) for other in others]
+
+
+def _rescored(result: Comparison, first: Recording, pair: Pair | None) -> Comparison:
+    if pair is None or result.first_difference is None:
+        return result
+    from .noise import rescored
+
+    return replace(result, first_difference=rescored(pair, first, result.first_difference))
+
+
+def report(compared: Sequence[Comparison]) -> dict[str, Any]:
+    """What ``--json`` says of the texts; nothing where none were compared."""
+    if not compared:
+        return {}
+    parted = [asdict(c.first_difference) for c in compared if c.first_difference]
+    return {
+        "identical": all(c.identical for c in compared),
+        "first_difference": parted[0] if parted else None,
+    }
+
+
+def status(compared: Sequence[Comparison]) -> int:
+    """1 when a text differs by more than rounding, else 0."""
+    return int(any(not c.identical and not _tie(c) for c in compared))
+
+
+def _tie(result: Comparison) -> bool:
+    where = result.first_difference
+    return where is not None and where.verdict == "rounding tie"

@@ -1,0 +1,142 @@
+"""How much is drafted next, and what that decision rests on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from stairs_core import lengths
+from stairs_core.costs import Costs, measure
+from stairs_core.ngrams import NGrams
+from stairs_core.protocols import Outcome, Proposal
+from stairs_core.race import Runner
+from stairs_core.settings import Settings
+
+CHEAP = Costs(((1, 1.0), (33, 1.0)), 0.01)
+DEAR = Costs(((1, 1.0), (33, 1.0)), 2.0)
+
+
+def told(policy, drafted: int, accepted: int) -> None:
+    policy.observe(Outcome(Proposal([1] * drafted, "model"), accepted, [1], torch.empty(0)))
+
+
+def settle(costs: Costs, right: float, most: int = 16) -> list[int]:
+    """The lengths chosen while guesses hold with a probability, the last fifty of 200."""
+    policy, generator, chosen = lengths.Cost(most, costs), torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        n = policy.next()
+        chosen.append(n)
+        held = torch.rand(n, generator=generator) < right
+        told(policy, n, int(held.cumprod(0).sum()))
+    return chosen[-50:]
+
+
+def test_constant_is_constant():
+    policy = lengths.build("constant", 5)
+    told(policy, 5, 0)
+    assert (policy.next(), policy.go_on) == (5, None)
+
+
+def test_heuristic_is_the_rule_of_transformers():
+    policy = lengths.build("heuristic", 5)
+    for accepted, expected in ((5, 7), (3, 6), (6, 8), (0, 7)):
+        told(policy, policy.next(), accepted)
+        assert policy.next() == expected
+    for _ in range(20):
+        told(policy, policy.next(), 0)
+    assert policy.next() == 1
+    for _ in range(40):
+        told(policy, policy.next(), policy.next())
+    assert policy.next() == 32
+
+
+def test_confidence_stops_after_the_first_doubt():
+    policy = lengths.build("confidence", 9)
+    assert policy.go_on is not None
+    assert policy.next() == 9
+    assert [policy.go_on(p) for p in (0.9, 0.41, 0.39)] == [True, True, False]
+
+
+def test_cumulative_adapts_its_bound():
+    policy = lengths.build("cumulative", 9)
+    assert policy.go_on is not None
+
+    def drafted(p: float) -> int:
+        assert policy.go_on is not None
+        most = policy.next()
+        return next((i for i in range(1, most + 1) if not policy.go_on(p)), most)
+
+    assert drafted(0.2) == 3  # 0.2 ** 3 < 0.01
+    for _ in range(4):
+        told(policy, 3, 1)
+    assert drafted(0.2) == 2  # the bound is 0.16 now
+    for _ in range(9):
+        told(policy, 3, 3)
+    assert drafted(0.2) > 3
+
+
+def test_cost_finds_the_best_length():
+    assert min(settle(CHEAP, 0.98)) >= 14
+    middle = settle(Costs(((1, 1.0), (33, 1.6)), 0.2), 0.8)
+    assert all(3 <= n <= 6 for n in middle), middle
+    assert max(settle(Costs(((1, 1.0), (33, 1.6)), 0.2), 0.3)) <= 2
+
+
+def test_cost_stops_drafting_where_it_does_not_pay_and_tries_again():
+    chosen = settle(DEAR, 0.9)
+    assert set(chosen) == {0, 1}
+    assert 4 <= sum(chosen) <= 8
+
+
+def test_nothing_leaks_from_one_run_to_the_next(tiny_pair):
+    settings = Settings(k=8, length="heuristic", max_new_tokens=40)
+    runs = [list(Runner(tiny_pair, "Once upon a time", settings).decode()) for _ in range(2)]
+    assert len({tuple(len(s.drafted) for s in steps) for steps in runs}) == 1
+    assert len(runs[0][0].drafted) == 8
+
+
+def test_costs_are_read_between_what_was_measured():
+    costs = Costs(((1, 2.0), (5, 4.0), (9, 6.0)), 0.5)
+    assert [costs.target(n) for n in (1, 3, 5, 7, 9)] == [2, 3, 4, 5, 6]
+    assert costs.target(18) == 12
+    assert (costs.v(5), costs.c) == (2, 0.25)
+
+
+def test_costs_of_a_pair_are_seconds(tiny_pair):
+    costs = measure(tiny_pair)
+    assert [n for n, _ in costs.passes] == [1, 2, 3, 5, 7, 9, 13, 17, 33]
+    assert all(0 < seconds < 1 for _, seconds in costs.passes)
+    assert 0 < costs.draft < costs.target(33)
+    assert tiny_pair.costs() is tiny_pair.costs()
+
+
+def test_the_ideal_speedup_of_a_run(tiny_pair):
+    runner = Runner(tiny_pair, "Once upon a time", Settings(k=3, max_new_tokens=20))
+    steps = list(runner.decode())
+    costs = Costs(((1, 1.0), (5, 1.0)), 0.0)
+    assert costs.ideal_speedup(steps, costs) == pytest.approx(20 / len(steps))
+    dear = Costs(((1, 1.0), (5, 1.0)), 1.0)
+    spent = sum(1 + len(s.drafted) for s in steps)
+    assert dear.ideal_speedup(steps, dear) == pytest.approx(20 / spent)
+
+
+def test_copying_takes_the_longest_and_the_latest():
+    find = NGrams().copy
+    assert find([1, 2, 3], 4) == ([], 0)
+    text = [7, 1, 2, 3, 50, 51, 9, 1, 2, 3, 60, 61, 8, 2, 3, 70, 1, 2, 3]
+    assert find(text, 2) == ([60, 61], 3)
+    assert find([*text, 70], 3) == ([1, 2, 3], 3)
+    assert find([4, 5, 6, 6], 2) == ([6, 6], 1)
+
+
+def test_copying_goes_on_into_what_it_copied():
+    copied, same = NGrams().copy([1, 2, 3, 1, 2, 3, 1, 2, 3], 7)
+    assert copied == [1, 2, 3, 1, 2, 3, 1]
+    assert same == 6
+
+
+def test_copying_forgets_another_text():
+    index = NGrams()
+    assert index.copy([1, 2, 3, 4, 1, 2], 2) == ([3, 4], 2)
+    assert index.copy([9, 9, 1, 2], 2)[0] == []
+    assert index.copy([9, 9, 1, 2, 9], 1)[0] == [1]
