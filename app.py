@@ -26,7 +26,7 @@ from gradio.themes import Base
 from stairs_core import live, trace
 from stairs_core.errors import InputError
 from stairs_core.render import look, page
-from stairs_core.settings import BACKENDS, Settings
+from stairs_core.settings import AUTO_K, BACKENDS, Settings
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -39,7 +39,15 @@ _log = logging.getLogger("stairs")
 
 
 def run(
-    prompt: str, k: float, length: float, backend: str, chat: bool, request: gr.Request
+    prompt: str,
+    drafter: str,
+    k: float,
+    auto: bool,
+    length: float,
+    backend: str,
+    strict: bool,
+    chat: bool,
+    request: gr.Request,
 ) -> Iterator[Updates]:
     """Streams one race. Bad input, or a failure, leaves the last result where it was."""
     session = request.session_hash or ""
@@ -49,7 +57,15 @@ def run(
     flag = _running[session] = live.Flag()
     lines = page.Lines(uuid4().hex)
     try:
-        settings = Settings("model", page.whole(k), page.whole(length), backend, chat)
+        settings = Settings(
+            drafter=drafter,
+            k=AUTO_K if auto else page.whole(k),
+            max_new_tokens=page.whole(length),
+            backend=backend,
+            chat=chat,
+            length="cost" if auto else "constant",
+            numerics="strict" if strict else "fast",
+        )
         yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
         for records in live.batches(live.race(prompt, settings, flag), flag):
             lines.add(records)
@@ -163,16 +179,20 @@ def _controls() -> dict[str, Any]:
         for label, text in page.PROMPTS.items():
             example = gr.Button(label, size="sm", min_width=0)
             example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
+    drafters = [(words, name) for name, words in page.DRAFTERS.items()]
+    c["drafter"] = gr.Dropdown(drafters, value="model", label="Guesses by", elem_id=ids["drafter"])
     c["k"] = gr.Slider(1, 16, 4, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
+    c["auto"] = gr.Checkbox(label="K auto", info=page.AUTO, elem_id=ids["auto"])
     c["length"] = gr.Slider(8, 512, 96, step=1, label="New tokens", elem_id=ids["length"])
     c["backend"] = gr.Dropdown(
         backends, value=BACKENDS[0], label="Stairs computed as", elem_id=ids["backend"]
     )
+    c["strict"] = gr.Checkbox(label="Strict numerics", info=page.STRICT, elem_id=ids["strict"])
     c["chat"] = gr.Checkbox(
         label="Chat template", info=page.CHAT, interactive=False, elem_id=ids["chat"]
     )
     # What is out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-    for name in ("k", "length", "backend"):
+    for name in ("drafter", "k", "length", "backend"):
         c[name].preprocess = lambda payload: payload
     with gr.Row(elem_id="go"):
         c["run"] = gr.Button("Run", variant="primary", min_width=0, elem_id=ids["run"])
@@ -205,7 +225,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
         return stream
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    asked = pick("prompt", "k", "length", "backend", "chat")
+    asked = pick("prompt", "drafter", "k", "auto", "length", "backend", "strict", "chat")
     shown = pick("stage", "notice", "download")
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
@@ -213,6 +233,8 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
     parts["run"].click(named(run), asked, shown + switched, **once, **quiet)
     parts["stop"].click(stop, queue=False, **quiet)
+    by_hand = "auto => ({__type__: 'update', interactive: !auto})"
+    parts["auto"].input(None, parts["auto"], parts["k"], js=by_hand, **quiet)
     parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **quiet)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **quiet)
     demo.load(named(describe), None, pick("head", "chat", "notice"), **quiet)

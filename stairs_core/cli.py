@@ -99,6 +99,16 @@ def parser() -> argparse.ArgumentParser:
         "--against", choices=("transformers",), help="time what people use today beside ours"
     )
     _add_models(bench)
+    widen = command(
+        "widen", commands.widen, "Enlarge a pair without changing its text: big models' costs."
+    )
+    widen.add_argument("--pair", default="bundled", help="the small pair (default: bundled)")
+    widen.add_argument("--out", required=True, metavar="FOLDER", help="where the large pair goes")
+    widen.add_argument(
+        "--target", required=True, metavar="SIZE", help="WIDTHxLAYERSxMLP, as 4096x32x11008 (7 B)"
+    )
+    widen.add_argument("--draft", metavar="SIZE", help="the same, as 1536x16x4096 (0.5 B)")
+    widen.add_argument("--dtype", default="bfloat16", choices=settings.DTYPES)
     train = command("train", commands.train, "Train a target and a draft from a folder of text.")
     training.add_arguments(train)
     train.add_argument("--json", action="store_true", help="end stdout with one JSON object")

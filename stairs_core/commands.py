@@ -113,6 +113,20 @@ def show(args: argparse.Namespace) -> int:
     return 0
 
 
+def widen(args: argparse.Namespace) -> int:
+    _progress("Widening")
+    from . import widen as widening
+    from .devices import device, dtype
+
+    sizes = [widening.Size.parse(text) if text else None for text in (args.target, args.draft)]
+    assert sizes[0] is not None
+    kind = dtype(args.dtype, device("cpu"))
+    widening.widen_pair(args.pair, Path(args.out), sizes[0], sizes[1], kind)
+    _progress("")
+    print(f"{args.out} holds the widened pair: pass it as --pair.")
+    return 0
+
+
 def train(args: argparse.Namespace) -> int:
     print(json.dumps(training.main(args), indent=None if args.json else 1))
     return 0

@@ -73,7 +73,9 @@ def race(prompt: str, settings: Settings, flag: Flag) -> Iterator[tuple[int, Eve
     from .race import race as start
 
     pair = models().result()
-    alone = replace(settings, drafter="none", backend=BACKENDS[0])
+    alone = replace(
+        settings, drafter="none", backend=BACKENDS[0], length="constant", numerics="fast"
+    )
     lanes = {"Target alone": alone, "Stairs": settings}
     yield from start([Runner(pair, prompt, s, name) for name, s in lanes.items()], flag.is_set)
 

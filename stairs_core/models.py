@@ -93,8 +93,8 @@ def load_pair(
         name=spec,
         target=faster.build(target, compile),
         draft=faster.build(draft, compile) if draft is not None else None,
-        target_name=_short(target_name),
-        draft_name=_short(draft_name) if draft_name else None,
+        target_name=_label(target_name, target),
+        draft_name=_label(draft_name, draft) if draft_name else None,
         tokenizer=tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
         context_length=min(_context_length(m) for m in models),
@@ -102,10 +102,10 @@ def load_pair(
     )
 
 
-def load_target(spec: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """The target alone, as transformers makes it."""
+def load_stock(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """One model, a folder or a hub id, as transformers makes it."""
     with _quiet():
-        return _load(locate(spec)[0], device, dtype)
+        return _load(name, device, dtype)
 
 
 def locate(spec: str) -> tuple[str, str | None]:
@@ -201,6 +201,11 @@ def _parameters(model: Any | None) -> int:
 
 def _size(count: int) -> str:
     return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
+
+
+def _label(name: str, model: Any) -> str:
+    widened = getattr(model.config, "stairs_widened", False)
+    return _short(name) + (", widened" if widened else "")
 
 
 def _short(name: str) -> str:

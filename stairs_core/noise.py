@@ -51,7 +51,7 @@ def rescored(pair: Pair, first: Recording, difference: Difference) -> Difference
     ids = list(first.run.prompt_ids)
     new = [t.id for step in first.steps for t in step.committed]
     higher = torch.float64 if pair.dtype == "float32" else torch.float32
-    target = models.load_target(pair.name, pair.device, higher)
+    target = models.load_stock(models.locate(pair.name)[0], pair.device, higher)
     logits = verify.build("single", target)(ids + new[: difference.position], [])[0]
     margin = abs(logits[difference.first_id] - logits[difference.second_id]).item()
     return replace(difference, rescored=margin, verdict=judge(margin, difference.noise))

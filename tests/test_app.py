@@ -16,9 +16,27 @@ import app
 from stairs_core import live, metrics, trace
 from stairs_core.errors import InputError
 from stairs_core.render import charts, page
+from stairs_core.settings import AUTO_K
 
 VISITOR = SimpleNamespace(session_hash="a visitor")
-ASKED = ("Once upon a time", 5.0, 96.0, "single_kv", False)
+
+
+def asking(**changes) -> tuple:
+    """What the widgets hold, in the order in which a run is asked for."""
+    values = {
+        "prompt": "Once upon a time",
+        "drafter": "model",
+        "k": 5.0,
+        "auto": False,
+        "length": 96.0,
+        "backend": "single_kv",
+        "strict": False,
+        "chat": False,
+    }
+    return tuple((values | changes).values())
+
+
+ASKED = asking()
 
 
 @pytest.fixture
@@ -113,19 +131,29 @@ def test_one_run_a_visitor(engine):
 @pytest.mark.parametrize(
     ("asked", "word"),
     [
-        (("x", 0.0, 96.0, "single_kv", False), "K is 0"),
-        (("x", 99.0, 96.0, "single_kv", False), "K is 99"),
-        (("x", 2.5, 96.0, "single_kv", False), "K is 2.5"),
-        (("x", None, 96.0, "single_kv", False), "K is None"),
-        (("x", 5.0, 10**9, "single_kv", False), "new tokens"),
-        (("x", 5.0, 96.0, "magic", False), "magic"),
+        ({"k": 0.0}, "K is 0"),
+        ({"k": 99.0}, "K is 99"),
+        ({"k": 2.5}, "K is 2.5"),
+        ({"k": None}, "K is None"),
+        ({"length": 10**9}, "new tokens"),
+        ({"backend": "magic"}, "magic"),
+        ({"drafter": "crystal ball"}, "crystal ball"),
+        ({"strict": True, "backend": "matrix"}, "no strict numerics"),
     ],
 )
 def test_bad_settings_are_one_sentence_and_leave_the_result(engine, asked, word):
-    updates = play(*asked)
+    updates = play(*asking(**asked))
     assert all("stage" not in u for u in updates)
     assert word in last(updates, "notice")["text"]
     assert last(updates, "run")["interactive"]
+
+
+def test_every_widget_reaches_the_settings(engine):
+    play(*asking(drafter="hybrid", k=3.0, auto=True, length=48.0, strict=True, backend="single"))
+    ((prompt, settings),) = engine.asked
+    assert (prompt, settings.drafter, settings.backend) == ("Once upon a time", "hybrid", "single")
+    assert (settings.length, settings.numerics) == ("cost", "strict")
+    assert (settings.max_new_tokens, settings.k) == (48, AUTO_K)
 
 
 @pytest.mark.parametrize(

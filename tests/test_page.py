@@ -128,7 +128,18 @@ def test_it_opens_on_a_recorded_run(visit):
     expect(page.locator("#summary")).to_contain_text("1.99 ×")
     expect(page.locator("#verdict")).to_have_text("Same text: yes, all 85 tokens.")
     expect(page.locator("#chart .main-svg").first).to_be_visible()
-    for name in ("prompt", "k", "max-new-tokens", "run", "stop", "stage", "trace-open"):
+    for name in (
+        "prompt",
+        "drafter",
+        "k",
+        "auto",
+        "strict",
+        "max-new-tokens",
+        "run",
+        "stop",
+        "stage",
+        "trace-open",
+    ):
         expect(page.locator(f"#{name}")).to_have_count(1)
     expect(page.locator("#trace-download")).to_be_enabled()
     assert page.evaluate("document.fonts.size") == 0
@@ -149,6 +160,20 @@ def test_a_prompt_is_typed_and_the_race_is_run(visit):
     written = page.locator(".st-lane:not(.plain) :is(.accepted, .correction, .bonus)")
     alone = page.locator(".st-lane.plain .st-t")
     assert "".join(written.all_text_contents()) == "".join(alone.all_text_contents())
+
+
+def test_a_run_that_copies_with_automatic_length_and_strict_numerics(visit):
+    page = visit()
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name="copying from the text", exact=True).click()
+    for name in ("auto", "strict"):
+        page.locator(f"#{name} input").check()
+    expect(page.locator("#k input[type=range]")).to_be_disabled()
+    _run(page, "fox key fox key fox key fox", 24)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 24 tokens")
+    expect(page.locator(".st-source")).to_contain_text("copying from the text, K auto, 16 at most")
+    expect(page.locator(".st-source")).to_contain_text("strict")
 
 
 def test_the_scrubber_is_dragged(visit):

@@ -163,9 +163,7 @@ def test_the_verdict_names_where_texts_part():
     expected = 'part at new token 3: none says " X", model " Q", by 1 logits (not measured).'
     for lanes in ([alone(), other], [alone(), other, run_of_six()]):
         told = terminal.verdict(lanes)
-        assert (
-            'part at new token 3: none says " X", model " Q", by 1 logits (not measured).' in told
-        )
+        assert expected in told
 
 
 def test_the_verdict_on_a_run_that_was_stopped():

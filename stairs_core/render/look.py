@@ -5,9 +5,12 @@ MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 IDS = {
     "prompt": "prompt",
+    "drafter": "drafter",
     "k": "k",
+    "auto": "auto",
     "length": "max-new-tokens",
     "backend": "backend",
+    "strict": "strict",
     "chat": "chat",
     "run": "run",
     "stop": "stop",

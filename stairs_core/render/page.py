@@ -20,12 +20,21 @@ BACKENDS = {
 }
 """The four ways of the stairs in words, the default first."""
 
+DRAFTERS = {
+    "model": "the draft model",
+    "lookup": "copying from the text",
+    "hybrid": "copying, else the draft model",
+}
+"""Who may guess, in words."""
+
 PROMPTS = {
     "A fox and a key": "Once upon a time, a small fox found a key under the old bridge",
     "Three words": "Words: river, drum, brave\nStory:",
     "A lost shoe": "One day, a king lost his shoe in the garden. He asked",
 }
 
+AUTO = "As many as pay, by measured costs and what was accepted."
+STRICT = "The same bits however tokens are grouped into passes."
 CHAT = "Only for a tokenizer that has one."
 LOADING = "loading the models …"
 NO_MODELS = "The models cannot be loaded"
@@ -216,7 +225,11 @@ def _compare(lanes: Sequence[Recording]) -> metrics.Comparison | None:
 
 def _setting(run: Run) -> str:
     models = f"{run.target} with {run.draft}" if run.draft else run.target
-    return f"{models}, K {run.k}, {BACKENDS.get(run.backend, run.backend)}, {run.exactness}"
+    k = f"K {run.k}" if run.length == "constant" else f"K auto, {run.k} at most"
+    who = "" if run.drafter == "model" else f"{DRAFTERS.get(run.drafter, run.drafter)}, "
+    strict = ", strict" if run.numerics == "strict" else ""
+    how = BACKENDS.get(run.backend, run.backend)
+    return f"{models}, {who}{k}, {how}{strict}, {run.exactness}"
 
 
 def _tile(value: str, label: str, meaning: str, tone: str = "") -> dict[str, str]:
