@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
 from . import costs, devices, faster, lane, weights
 from .costs import Costs
 from .errors import InputError
+from .quiet import quiet
 from .text import Speller
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
@@ -81,7 +81,7 @@ def load_pair(
     where = devices.device(device)
     kind = devices.dtype(dtype, where)
     target_name, draft_name = locate(spec)
-    with _quiet():
+    with quiet():
         target = _load(target_name, where, kind)
         draft = _load(draft_name, where, kind) if draft_name else None
         tokenizer = _tokenizer(target_name)
@@ -104,7 +104,7 @@ def load_pair(
 
 def load_stock(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """One model, a folder or a hub id, as transformers makes it."""
-    with _quiet():
+    with quiet():
         return _load(name, device, dtype)
 
 
@@ -214,16 +214,3 @@ def _short(name: str) -> str:
     if path.is_relative_to(BUNDLED):
         return f"bundled {path.name}"
     return path.resolve().name if path.is_dir() else name
-
-
-class _quiet:  # noqa: N801
-    """Keeps the libraries' progress bars and notices off the terminal while a pair is loaded."""
-
-    def __enter__(self) -> None:
-        self._level = transformers_logging.get_verbosity()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        transformers_logging.set_verbosity(self._level)
-        transformers_logging.enable_progress_bar()

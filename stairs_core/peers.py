@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .lane import Lane
+from .quiet import quiet
 
 if TYPE_CHECKING:
     from .models import Pair
@@ -24,15 +25,16 @@ Peer = Callable[["Pair", list[int], int], list[int]]
 def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) -> list[int]:
     """``generate(do_sample=False)`` of the target."""
     inputs = torch.tensor([ids], device=pair.device)
-    out = pair.target.generate(
-        inputs,
-        attention_mask=torch.ones_like(inputs),
-        do_sample=False,
-        max_new_tokens=min(new, pair.context_length - len(ids)),
-        eos_token_id=sorted(pair.eos_ids) or None,
-        pad_token_id=min(pair.eos_ids, default=0),
-        **options,
-    )
+    with quiet():  # it warns of options that it passes to itself
+        out = pair.target.generate(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
+            do_sample=False,
+            max_new_tokens=min(new, pair.context_length - len(ids)),
+            eos_token_id=sorted(pair.eos_ids) or None,
+            pad_token_id=min(pair.eos_ids, default=0),
+            **options,
+        )
     return out[0, len(ids) :].tolist()
 
 

@@ -6,33 +6,7 @@ import textwrap
 from pathlib import Path
 
 from .recipes import SPACE_K, Recipe
-
-# What each known source is and how it may be used; a source not named here is the trainer's own.
-SOURCES = {
-    "tinystories_cased": ("TinyStories (Eldan & Li 2023, arXiv 2305.07759)", "CDLA-Sharing-1.0"),
-    "tinystories_truecased_from_lower": (
-        "more TinyStories, case restored by a statistical truecaser (0.5 % of words wrong)",
-        "CDLA-Sharing-1.0",
-    ),
-    "storybooks_ccby": (
-        "children's storybooks, Pratham Books and African Storybook "
-        "(global-asp/pb-source, global-asp/asp-source)",
-        "CC BY 3.0/4.0; every story and its authors in ATTRIBUTION.tsv",
-    ),
-    "fairytaleqa": ("fairy tales (WorkInTheDark/FairytaleQA_Dataset)", "Apache-2.0"),
-    "folk_fairy_prose": (
-        "Grimm, Lang, Jacobs, Aesop and others (templeoflum/mythic-library)",
-        "public domain",
-    ),
-    "classics_children": (
-        "Oz, Alice, Alcott and others (mlschmitt/classic-books-markdown)",
-        "public domain in the US",
-    ),
-    "classics_general_prose_120MB": (
-        "general classics (mlschmitt/classic-books-markdown)",
-        "public domain in the US",
-    ),
-}
+from .sources import SOURCES
 
 FRONT = """---
 language: en
@@ -110,7 +84,9 @@ short works carried a condition made from themselves, `Words: dog, rain, happy` 
 def _training(m: dict, recipe: Recipe) -> str:
     log = m["target_log"]
     tokens = m["target_tokens"]
-    before = [e for e in log if e["tokens"] <= recipe.space_from * tokens]
+    runs = _runs(m)
+    quarter = tokens - (1 - recipe.space_from) * runs[-1]
+    before = [e for e in log if e["tokens"] <= quarter]
     rows = "\n".join(
         f"| {e['tokens']:,} | {e['validation']:.3f} |" for e in log[:: max(1, len(log) // 12)]
     )
@@ -124,10 +100,10 @@ def _training(m: dict, recipe: Recipe) -> str:
     ahead = ", ".join(f"{x:.0%}" for x in m["measured"]["space_accuracy"])
     return f"""## Training
 
-Plain next-token prediction; in the last quarter of the target's training every second row also
-carried SPACE's semi-autoregressive objective (arXiv 2402.11809, k = {SPACE_K}, `<|mask|>`).
-{change}.
-The learning rate fell to nearly zero over the last {recipe.decay:.0%} of training, so the
+Plain next-token prediction; in the last quarter of {"each run of " * (len(runs) > 1)}the
+target's training every second row also carried SPACE's semi-autoregressive objective (arXiv 2402.11809,
+k = {SPACE_K}, `<|mask|>`). {change}.{_continued(runs)}
+The learning rate fell to nearly zero over the last {recipe.decay:.0%} of a run, so the
 difference is not the objective's doing alone. Mask j of a group stands in the place of token s+j of
 a text that ends before s, and is asked for token s+j+1: on held-out text the masks j = 0 to
 {SPACE_K} name it in {ahead} of the cases.
@@ -144,6 +120,21 @@ prompts and read more than once, and over the text. Its validation loss was
 not for this loss.
 {m.get("remark", "")}
 """
+
+
+def _runs(m: dict) -> list[int]:
+    """Tokens of each run of the target's training; the later ones went on from its weights."""
+    return m.get("target_runs") or [m["target_tokens"]]
+
+
+def _continued(runs: list[int]) -> str:
+    if len(runs) == 1:
+        return ""
+    sizes = " and ".join(f"{n:,}" for n in runs)
+    return (
+        f" The target was trained in {len(runs)} runs, of {sizes} tokens: each went on from the "
+        "last one's weights as stored, with new optimisers and the text that came next."
+    )
 
 
 def _results(m: dict) -> str:
@@ -213,16 +204,28 @@ roles follow the clichés of its training text.
 ## Reproduce
 
 ```sh
-stairs train --corpus CORPUS --out assets/pair --work train-work --recipe {m["recipe"]} \\
-  --target-tokens {m["target_tokens"]} --draft-tokens {m["draft_tokens"]} \\
-  --distill-tokens {m["distill_tokens"]} --seed {m["seed"]}
+{_commands(m)}
 # on several GPUs: accelerate launch -m stairs_core train ... (the same options)
 ```
 
 `CORPUS` is a folder with the sources above as `NAME.txt` or `NAME.txt.xz`, works separated by
-`<|endoftext|>`. The run resumes from `train-work` after a stop. All numbers above are in
+`<|endoftext|>`. A run resumes from its work folder after a stop. All numbers above are in
 `metrics.json`.
 """
+
+
+def _commands(m: dict) -> str:
+    """What made the pair, a command for each run of the target's training."""
+    lines, out = [], ""
+    for number, tokens in enumerate(_runs(m), 1):
+        start = f" --target-from {out}" if out else ""
+        out = "assets/pair" if number == len(_runs(m)) else f"pair-{number}"
+        lines.append(
+            f"stairs train --corpus CORPUS --out {out} --work work-{number}{start} \\\n"
+            f"  --recipe {m['recipe']} --target-tokens {tokens} --draft-tokens {m['draft_tokens']} "
+            f"\\\n  --distill-tokens {m['distill_tokens']} --seed {m['seed']}"
+        )
+    return "\n".join(lines)
 
 
 def _wrapped(text: str) -> str:
