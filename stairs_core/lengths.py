@@ -75,8 +75,8 @@ class Cumulative(Constant):
             self._bound = min(0.9, max(1e-6, changed))
 
 
-class Cost(Constant):
-    """The K with the most expected tokens a second, 0 included.
+class CostByPosition(Constant):
+    """The K with the most expected tokens a second, 0 included: for drafters that copy.
 
     Expected tokens are 1 + p1 + p1 p2 + ..., with p_i the share of guesses at position i that were
     accepted when they were reached, in this run, older steps counting less. Seconds are those that
@@ -96,19 +96,25 @@ class Cost(Constant):
         self._since_draft = 0 if best else self._since_draft + 1
         return best or int(self._since_draft % self._RETRY == 0)
 
+    @property
+    def _alpha(self) -> float:
+        """Acceptance at all positions together, near 0.8 while nothing is known."""
+        return (sum(self._accepted) + 0.8 * self._PRIOR) / (sum(self._checked) + self._PRIOR)
+
     def _best(self) -> int:
         # What is known of all positions together stands in for what is not known of one.
-        alpha = (sum(self._accepted) + 0.8 * self._PRIOR) / (sum(self._checked) + self._PRIOR)
-        tokens = reached = 1.0
+        alpha, tokens, reached = self._alpha, 1.0, 1.0
         best, rate = 0, 1.0 / self._costs.target(1)
         for i in range(self._k):
             known = self._accepted[i] + alpha * self._PRIOR
             reached *= known / (self._checked[i] + self._PRIOR)
             tokens += reached
-            seconds = self._costs.target(i + 2) + self._costs.draft * (i + 1)
-            if tokens / seconds > rate:
-                best, rate = i + 1, tokens / seconds
+            if tokens / self._seconds(i + 1) > rate:
+                best, rate = i + 1, tokens / self._seconds(i + 1)
         return best
+
+    def _seconds(self, drafted: int) -> float:
+        return self._costs.target(drafted + 1) + self._costs.draft * drafted
 
     def observe(self, outcome: Outcome) -> None:
         drafted = len(outcome.proposal.tokens)
@@ -121,6 +127,53 @@ class Cost(Constant):
             self._accepted[i] += i < outcome.accepted
 
 
+class CostByProbability(CostByPosition):
+    """Drafts while one more token is expected to earn its time: for drafters that can doubt.
+
+    The token is worth the chance that all before it hold and it too, and costs its draft pass and
+    the wider check, at the rate of this run so far. The chance that a token holds is the share that
+    held in this run among those to which the draft gave about that probability.
+    """
+
+    _BINS, _TRUST = 4, 2.0
+
+    def __init__(self, k: int, costs: Costs) -> None:
+        super().__init__(k, costs)
+        self._probabilities: list[float] = []
+        self._chance = 1.0
+        self._seen, self._held = [0.0] * self._BINS, [0.0] * self._BINS
+        self._tokens, self._time = 4.0, 4.0 * costs.target(1)
+
+    def next(self) -> int:
+        self._probabilities, self._chance = [], 1.0
+        pays = self._pays()
+        self._since_draft = 0 if pays else self._since_draft + 1
+        return self._k if pays else int(self._since_draft % self._RETRY == 0)
+
+    def go_on(self, probability: float) -> bool:  # type: ignore[override]
+        self._probabilities.append(probability)
+        i = self._bin(probability)
+        held = self._held[i] + self._TRUST * probability
+        self._chance *= held / (self._seen[i] + self._TRUST)
+        return self._pays()
+
+    def _pays(self) -> bool:
+        drafted = len(self._probabilities)
+        price = self._seconds(drafted + 1) - self._seconds(drafted)
+        return self._chance * self._alpha >= price * self._tokens / self._time
+
+    def _bin(self, probability: float) -> int:
+        return min(int(probability * self._BINS), self._BINS - 1)
+
+    def observe(self, outcome: Outcome) -> None:
+        super().observe(outcome)
+        self._tokens += outcome.accepted + 1
+        self._time += self._seconds(len(outcome.proposal.tokens))
+        for i, probability in enumerate(self._probabilities[: outcome.accepted + 1]):
+            self._seen[self._bin(probability)] += 1
+            self._held[self._bin(probability)] += i < outcome.accepted
+
+
 _SIMPLE = {
     "constant": Constant,
     "heuristic": Heuristic,
@@ -129,9 +182,12 @@ _SIMPLE = {
 }
 
 
-def build(name: str, k: int, costs: Costs | None = None) -> LengthPolicy:
-    """``name``: one of ``settings.LENGTHS``. ``costs``: what ``cost`` reckons with."""
+def build(name: str, k: int, costs: Costs | None = None, *, doubts: bool = True) -> LengthPolicy:
+    """``name``: one of ``settings.LENGTHS``. ``costs``: what ``cost`` reckons with.
+
+    ``doubts``: whether the drafter says how sure it is.
+    """
     if name == "cost":
         assert costs is not None
-        return Cost(k, costs)
+        return CostByProbability(k, costs) if doubts else CostByPosition(k, costs)
     return _SIMPLE[name](k)

@@ -74,12 +74,11 @@ class Runner:
         return generate(self._ids, target, drafter, scribe, clock, limits, length)
 
     def _length(self) -> LengthPolicy:
-        settings, costs = self.settings, None
+        settings, costs, doubts = self.settings, None, self._drafter.uses_draft_model
         if settings.length == "cost":
             costs = self.pair.costs(settings.backend, settings.numerics)
-            if not self._drafter.uses_draft_model:
-                costs = replace(costs, draft=0.0)
-        return lengths.build(settings.length, settings.k, costs)
+            costs = costs if doubts else replace(costs, draft=0.0)
+        return lengths.build(settings.length, settings.k, costs, doubts=doubts)
 
     def measure_noise_against(self, other: Runner) -> None:
         """Where both texts part, measures how far rounding moves a logit in either's passes."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import statistics
+
 import pytest
 import torch
 
@@ -22,7 +25,11 @@ def told(policy, drafted: int, accepted: int) -> None:
 
 def settle(costs: Costs, right: float, most: int = 16) -> list[int]:
     """The lengths chosen while guesses hold with a probability, the last fifty of 200."""
-    policy, generator, chosen = lengths.Cost(most, costs), torch.Generator().manual_seed(0), []
+    policy, generator, chosen = (
+        lengths.CostByPosition(most, costs),
+        torch.Generator().manual_seed(0),
+        [],
+    )
     for _ in range(200):
         n = policy.next()
         chosen.append(n)
@@ -86,6 +93,40 @@ def test_cost_stops_drafting_where_it_does_not_pay_and_tries_again():
     chosen = settle(DEAR, 0.9)
     assert set(chosen) == {0, 1}
     assert 4 <= sum(chosen) <= 8
+
+
+def doubting(costs: Costs, right: list[float], sure: list[float]) -> list[int]:
+    """The lengths chosen where the draft is right, and says it is, with these probabilities."""
+    policy, generator, chosen = lengths.CostByProbability(16, costs), random.Random(0), []
+    for _ in range(300):
+        drafted, held = 0, []
+        most = policy.next()
+        while drafted < most:
+            easy = generator.randrange(len(right))
+            held.append(generator.random() < right[easy])
+            drafted += 1
+            if not policy.go_on(sure[easy]):
+                break
+        accepted = held.index(False) if False in held else drafted
+        told(policy, drafted, accepted)
+        chosen.append(drafted)
+    return chosen[-100:]
+
+
+def test_cost_listens_to_doubt_as_far_as_doubt_was_right():
+    costs = Costs(((1, 1.0), (33, 1.6)), 0.1)
+    always = doubting(costs, [0.99], [0.95])
+    assert min(always) >= 12
+    # Half of the tokens are hard, and the draft knows which: it stops there.
+    knowing = doubting(costs, [0.99, 0.2], [0.95, 0.2])
+    blind = doubting(costs, [0.99, 0.2], [0.6, 0.6])
+    assert len(set(knowing)) > len(set(blind))
+    # A draft that is always sure and mostly wrong is not believed for long.
+    assert statistics.mean(doubting(costs, [0.3], [0.99])) <= 2
+
+
+def test_cost_by_probability_stops_where_it_does_not_pay_and_tries_again():
+    assert set(doubting(DEAR, [0.9], [0.9])) == {0, 1}
 
 
 def test_nothing_leaks_from_one_run_to_the_next(tiny_pair):

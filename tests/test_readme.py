@@ -68,14 +68,15 @@ def test_stairs_commands_are_accepted(words):
 
 
 def test_every_stairs_command_is_named():
-    assert {words[0] for words in stairs_commands()} == {"run", "race", "bench", "show", "train"}
+    named = {words[0] for words in stairs_commands()}
+    assert named == {"run", "race", "bench", "show", "train", "widen"}
 
 
 def test_named_options_exist():
     section = README.split("`run` and `race` take `")[1].split("`")[0]
     for command in ("run", "race"):
         given = [f"{o}=1" if o in ("--k", "--max-new-tokens") else o for o in section.split()]
-        flags = {"--chat", "--json"}
+        flags = {"--chat", "--check", "--json"}
         words = [o if o in flags or "=" in o else f"{o}=auto" for o in given]
         assert cli.parser().parse_args([command, "--prompt", "x", *words]).command
 

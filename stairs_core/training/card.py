@@ -82,9 +82,7 @@ short works carried a condition made from themselves, `Words: dog, rain, happy` 
 
 
 def _training(m: dict, recipe: Recipe) -> str:
-    log = m["target_log"]
-    tokens = m["target_tokens"]
-    runs = _runs(m)
+    log, tokens, runs = m["target_log"], m["target_tokens"], _runs(m)
     quarter = tokens - (1 - recipe.space_from) * runs[-1]
     before = [e for e in log if e["tokens"] <= quarter]
     rows = "\n".join(
@@ -101,8 +99,8 @@ def _training(m: dict, recipe: Recipe) -> str:
     return f"""## Training
 
 Plain next-token prediction; in the last quarter of {"each run of " * (len(runs) > 1)}the
-target's training every second row also carried SPACE's semi-autoregressive objective (arXiv 2402.11809,
-k = {SPACE_K}, `<|mask|>`). {change}.{_continued(runs)}
+target's training every second row also carried SPACE's semi-autoregressive objective
+(arXiv 2402.11809, k = {SPACE_K}, `<|mask|>`). {change}.{_continued(runs)}
 The learning rate fell to nearly zero over the last {recipe.decay:.0%} of a run, so the
 difference is not the objective's doing alone. Mask j of a group stands in the place of token s+j of
 a text that ends before s, and is asked for token s+j+1: on held-out text the masks j = 0 to
