@@ -6,12 +6,14 @@ import argparse
 import json
 import lzma
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from stairs_core.errors import InputError
 from stairs_core.training import add_arguments, main
 from stairs_core.training.build import build
 from stairs_core.training.conditions import Conditions
@@ -214,3 +216,31 @@ def test_an_empty_corpus_and_a_foreign_checkpoint_are_refused(
         main(options(tmp_path, tmp_path / "x"))
     with pytest.raises(ValueError, match="another recipe"):
         main(options(corpus, trained[0], stage="target", seed=9))
+
+
+def test_a_target_is_trained_on_from_a_pair(
+    corpus: Path, trained: tuple[Path, dict], tmp_path: Path
+) -> None:
+    pair, first = trained[0] / "pair", trained[1]
+    metrics = main(options(corpus, tmp_path, target_from=pair, target_tokens=2048))
+    assert metrics["target_runs"] == [first["target_tokens"], 2048]
+    assert metrics["target_tokens"] == first["target_tokens"] + 2048
+    assert metrics["target_log"][: len(first["target_log"])] == first["target_log"]
+    assert metrics["target_log"][-1]["tokens"] == metrics["target_tokens"]
+    assert metrics["target_log"][-1]["validation"] < first["target_log"][-1]["validation"]
+    card = (tmp_path / "pair" / "README.md").read_text()
+    assert "--target-from pair-1" in card
+    assert "trained in 2 runs" in " ".join(card.split())
+
+
+@pytest.mark.parametrize("what", ["nothing", "another shape"])
+def test_a_pair_that_cannot_be_gone_on_with_is_refused(
+    corpus: Path, trained: tuple[Path, dict], tmp_path: Path, what: str
+) -> None:
+    pair = tmp_path / "elsewhere"
+    if what == "another shape":
+        shutil.copytree(trained[0] / "pair", pair)
+        shutil.rmtree(pair / "target")
+        shutil.copytree(trained[0] / "pair" / "draft", pair / "target")
+    with pytest.raises(InputError, match="cannot be gone on with"):
+        main(options(corpus, tmp_path, target_from=pair))
