@@ -74,16 +74,27 @@ def read_prompts(file: str | Path, count: int) -> list[str]:
 def ours(pair: Pair, ks: Sequence[int], new: int) -> dict[str, Settings]:
     """The lanes of a bench by name. Plain against plain says how far the clock can be trusted."""
     lane = partial(Settings, max_new_tokens=new)
-    lanes = {"none": lane("none"), "none, strict": lane("none", numerics="strict")}
+    lanes = {"none": lane("none")}
+    if strict := _keeps_strict(pair):
+        lanes["none, strict"] = lane("none", numerics="strict")
     if pair.draft is not None:
         lanes |= {f"model, K = {k}": lane("model", k) for k in ks}
         middle = ks[len(ks) // 2]
-        lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
+        if strict:
+            lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
         lanes["model, K auto"] = lane("model", AUTO_K, length="cost")
         lanes["hybrid, K auto"] = lane("hybrid", AUTO_K, length="cost")
     lanes["lookup, K = 10"] = lane("lookup", 10)
     lanes["lookup, K auto"] = lane("lookup", AUTO_K, length="cost")
     return lanes
+
+
+def _keeps_strict(pair: Pair) -> bool:
+    try:
+        pair.require_strict()
+    except InputError:
+        return False
+    return True
 
 
 def theirs(pair: Pair, ks: Sequence[int]) -> dict[str, Peer]:
@@ -97,7 +108,7 @@ def theirs(pair: Pair, ks: Sequence[int]) -> dict[str, Peer]:
 
 def bench(
     pair: Pair,
-    stock: Pair,
+    stock: Pair | None,
     prompts: Sequence[str],
     lanes: dict[str, Settings],
     peers: dict[str, Peer],
@@ -116,8 +127,8 @@ def bench(
             for name, settings in lanes.items():
                 _race_once(pair, prompt, settings, rows[name])
             for name, peer in peers.items():
-                theirs = pair if name.startswith("gpt-fast") else stock
-                _against(pair, theirs, prompt, peer, length, rows[name])
+                with_pair = stock if stock and not name.startswith("gpt-fast") else pair
+                _against(pair, with_pair, prompt, peer, length, rows[name])
             yield list(rows.values())
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from . import commands, drafters, settings, training
+from . import commands, drafters, settings, tools, training
 from .errors import InputError
 from .render.cells import clip, visible
 from .settings import BACKENDS, COMPILE, K_RANGE, LENGTH_RANGE, LENGTHS, Settings
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     show.add_argument("--no-color", action="store_true", help="marks only")
     bench = command(
         "bench",
-        commands.bench,
+        tools.bench,
         "Time drafters against the target alone, on many prompts.",
     )
     bench.add_argument("--prompts", metavar="FILE", help="one a line (default: the held-out ones)")
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_models(bench)
     widen = command(
-        "widen", commands.widen, "Enlarge a pair without changing its text: big models' costs."
+        "widen", tools.widen, "Enlarge a pair without changing its text: big models' costs."
     )
     widen.add_argument("--pair", default="bundled", help="the small pair (default: bundled)")
     widen.add_argument("--out", required=True, metavar="FOLDER", help="where the large pair goes")
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     widen.add_argument("--draft", metavar="SIZE", help="the same, as 1536x16x4096 (0.5 B)")
     widen.add_argument("--dtype", default="bfloat16", choices=settings.DTYPES)
-    train = command("train", commands.train, "Train a target and a draft from a folder of text.")
+    train = command("train", tools.train, "Train a target and a draft from a folder of text.")
     training.add_arguments(train)
     train.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     return top

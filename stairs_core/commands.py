@@ -1,4 +1,4 @@
-"""What the commands do: ``stairs run``, ``race``, ``bench``, ``show`` and ``train``.
+"""What the commands of one prompt do: ``stairs run``, ``race`` and ``show``.
 
 Each takes the parsed options and returns the exit status. Results go to stdout, progress to stderr.
 """
@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import metrics, trace, training, verdicts
+from . import metrics, trace, verdicts
 from .errors import InputError
 from .render import terminal
 from .render.cells import Paint, visible
@@ -34,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
     recordings, status = _decode(runners, args.trace, watch)
     both, compared = recordings, []
     if args.check and not status:
-        alone = replace(runner.settings, drafter="none", length="constant")
-        plain = type(runner)(runner.pair, args.prompt, alone, "none")
+        plain = runner.alone()
         _, status = _decode([plain], None, lambda *_: None)
         runner.measure_noise_against(plain)
         both = [plain.recording(), runner.recording()]
@@ -73,62 +72,11 @@ def race(args: argparse.Namespace) -> int:
     return status or (verdicts.status(compared) if args.check else 0)
 
 
-def bench(args: argparse.Namespace) -> int:
-    try:
-        ks = [int(k) for k in args.ks.split(",")]
-    except ValueError as e:
-        raise InputError(f"The draft lengths {args.ks!r} are no numbers: write 2,4,6.") from e
-    if args.count < 1 or args.repeats < 1:
-        raise InputError("A bench needs one prompt and one repeat at least: raise the number.")
-    for k in ks:
-        Settings(k=k, max_new_tokens=args.max_new_tokens)
-    _progress("Loading the models")
-    from . import bench as benching
-    from .models import load_pair
-
-    prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
-    pair = load_pair(args.pair, args.device, args.dtype, args.compile)
-    stock = load_pair(args.pair, args.device, args.dtype, "off")
-    lanes = benching.ours(pair, ks, args.max_new_tokens)
-    peers = benching.theirs(pair, ks) if args.against else {}
-    rows: list[benching.Row] = []
-    rounds = len(prompts) * args.repeats
-    for done, latest in enumerate(
-        benching.bench(pair, stock, prompts, lanes, peers, args.repeats), 1
-    ):
-        rows = latest
-        _progress(f"Round {done} of {rounds}")
-    _progress("")
-    print(benching.table(rows))
-    if args.json:
-        print(json.dumps({**pair.describe(), "rows": [row.to_dict() for row in rows]}))
-    return 0
-
-
 def show(args: argparse.Namespace) -> int:
     recordings = trace.read(args.file)
     columns = shutil.get_terminal_size().columns
     color = _paint().color and not args.no_color
     print(terminal.draw(recordings, columns, color=color, step=args.step), end="")
-    return 0
-
-
-def widen(args: argparse.Namespace) -> int:
-    _progress("Widening")
-    from . import widen as widening
-    from .devices import device, dtype
-
-    sizes = [widening.Size.parse(text) if text else None for text in (args.target, args.draft)]
-    assert sizes[0] is not None
-    kind = dtype(args.dtype, device("cpu"))
-    widening.widen_pair(args.pair, Path(args.out), sizes[0], sizes[1], kind)
-    _progress("")
-    print(f"{args.out} holds the widened pair: pass it as --pair.")
-    return 0
-
-
-def train(args: argparse.Namespace) -> int:
-    print(json.dumps(training.main(args), indent=None if args.json else 1))
     return 0
 
 
@@ -142,10 +90,13 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         numerics=args.numerics,
     )
     settings = {name: replace(base, drafter=drafter) for name, drafter in lanes.items()}
+    first = next(iter(settings))
+    if len(settings) > 1 and lanes[first] == "none":
+        settings[first] = base.alone()  # speedups are over the fastest plain decoding
     check_prompt(args.prompt)
     if args.trace is not None:
         _check_writable(Path(args.trace))
-    _progress("Loading the models")
+    progress("Loading the models")
     try:
         from .models import load_pair
         from .race import Runner
@@ -153,7 +104,7 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         pair = load_pair(args.pair, args.device, args.dtype, args.compile)
         return [Runner(pair, args.prompt, s, name) for name, s in settings.items()]
     finally:
-        _progress("")
+        progress("")
 
 
 def _drafting(k: str, length: str | None) -> dict[str, Any]:
@@ -193,7 +144,7 @@ def _decode(
     except KeyboardInterrupt:
         status = INTERRUPTED
     finally:
-        _progress("")
+        progress("")
         recordings = [r.recording() for r in runners]
         if file is not None:
             trace.write(file, recordings)
@@ -229,12 +180,12 @@ def _counts(runners: list[Runner]) -> Callable[[int, trace.Event], None]:
         if isinstance(record, trace.Step):
             counts[lane] += len(record.committed)
             words = (f"{r.name} {n}" for r, n in zip(runners, counts, strict=True))
-            _progress(f"{', '.join(words)} of {runners[0].settings.max_new_tokens} tokens")
+            progress(f"{', '.join(words)} of {runners[0].settings.max_new_tokens} tokens")
 
     return watch
 
 
-def _progress(text: str) -> None:
+def progress(text: str) -> None:
     """One line on stderr that the next one overwrites; nothing where that is no terminal."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -39,10 +39,6 @@ class Costs:
                 return low + (high - low) * (tokens - a) / (b - a)
         return self.passes[-1][1] * tokens / self.passes[-1][0]
 
-    def v(self, tokens: int) -> float:
-        """In units of a pass over one token."""
-        return self.target(tokens) / self.target(1)
-
     def ideal_speedup(self, steps: Sequence[Step], alone: Costs) -> float:
         """What these steps would gain if nothing cost anything but the passes themselves.
 
@@ -55,11 +51,6 @@ class Costs:
             seconds += self.target(len(step.tokens)) + self.draft * by_model
         return sum(len(s.committed) for s in steps) * alone.target(1) / seconds
 
-    @property
-    def c(self) -> float:
-        """A drafted token, in the same units."""
-        return self.draft / self.target(1)
-
 
 def measure(pair: Pair, backend: str = "single_kv", numerics: str = "fast") -> Costs:
     """Times passes of both models, interleaved; medians. Takes about a second."""
@@ -67,12 +58,12 @@ def measure(pair: Pair, backend: str = "single_kv", numerics: str = "fast") -> C
     from .lane import Lane
 
     check = verify.build(backend, pair.target, numerics)
-    room = min(pair.context_length - _CONTEXT, _WIDTHS[-1])
     context = [3 + i % 7 for i in range(min(_CONTEXT, pair.context_length // 2))]
+    room = min(pair.context_length - len(context), len(context)) + 1
     jobs: dict[int, Callable[[], object]] = {
         width: lambda width=width: check(context, context[: width - 1])
         for width in _WIDTHS
-        if width <= max(1, room)
+        if width <= room
     }
     if pair.draft is not None:
         draft = Lane(pair.draft)

@@ -26,6 +26,6 @@ def build(model: Any, how: str) -> Any:
     if how != "auto" or not packed.pays(model):
         return model
     if lean.fits(model):
-        return lean.LeanLlama(model)
+        return lean.LeanLlama(model, consume=True)
     packed.pack(model)
     return model

@@ -45,7 +45,7 @@ class Lane:
         """[last, vocabulary]: logits at the last positions of ``ids``, in one causal pass."""
         kept = self._keep(ids, len(ids) - last)
         if self._strict:
-            out = self._in_chunks(ids, kept)[-last:]
+            out = self._in_chunks(ids, kept, len(ids) - last)
         else:
             out = self._forward(torch.tensor([ids[kept:]]), last)[0]
         self._held = ids[:] if self._cached else []
@@ -68,7 +68,9 @@ class Lane:
             return []
         row = self.logits(context, 1)[0]
         found = [row.argmax()]
-        while len(found) < count and (go_on is None or go_on(float(row.softmax(-1).amax()))):
+        while go_on is None or go_on(float(row.softmax(-1).amax())):
+            if len(found) == count:
+                break
             row = self._forward(found[-1].view(1, 1), 1)[0, 0]
             found.append(row.argmax())
         tokens = torch.stack(found).tolist()
@@ -106,13 +108,17 @@ class Lane:
             self._kv.keep(kept)
         return kept
 
-    def _in_chunks(self, ids: list[int], start: int) -> torch.Tensor:
-        """[tokens after ``start``, vocabulary]: strict passes. None of them crosses a block's end,
-        so that a position always sees the same number of keys."""
+    def _in_chunks(self, ids: list[int], start: int, wanted: int) -> torch.Tensor:
+        """[tokens from ``wanted`` on, vocabulary]: strict passes over those from ``start`` on.
+
+        None of them crosses a block's end, so that a position always sees as many keys.
+        """
         rows = []
         while start < len(ids):
             end = min(start + self._width, len(ids), (start // BLOCK + 1) * BLOCK)
-            rows.append(self._strict_pass(ids[start:end], start))
+            out = self._strict_pass(ids[start:end], start)
+            if end > wanted:
+                rows.append(out[max(0, wanted - start) :])
             start = end
         return torch.cat(rows)
 
@@ -123,11 +129,14 @@ class Lane:
         slots = start + torch.arange(self._width)
         # Padding stands where the last token does: a position past the context may not exist.
         positions = slots.clamp(max=start + len(ids) - 1)
+        hidden = torch.finfo(self._model.dtype).min
+        mask = torch.zeros(self._width, len(keys), dtype=self._model.dtype)
+        mask.masked_fill_(keys > slots[:, None], hidden)
         out = self._forward(
             torch.tensor([ids + [0] * (self._width - len(ids))]),
             self._width,
             position_ids=positions[None].to(self._model.device),
-            attention_mask=(keys <= slots[:, None])[None, None].to(self._model.device),
+            attention_mask=mask[None, None].to(self._model.device),
         )
         kv.keep(start + len(ids))
         return out[0, : len(ids)]
@@ -147,11 +156,17 @@ class Lane:
 
 
 def _common_prefix(a: list[int], b: list[int]) -> int:
-    """Length of the longest common prefix. One comparison in C when ``a`` is a prefix of ``b``."""
-    if a == b[: len(a)]:
-        return len(a)
-    pairs = enumerate(zip(a, b, strict=False))
-    return next((i for i, (x, y) in pairs if x != y), min(len(a), len(b)))
+    """Length of the longest common prefix, by halves: lists compare fast, Python loops do not."""
+    same, most = 0, min(len(a), len(b))
+    if a[:most] == b[:most]:
+        return most
+    while same < most:
+        middle = (same + most + 1) // 2
+        if a[same:middle] == b[same:middle]:
+            same = middle
+        else:
+            most = middle - 1
+    return same
 
 
 def check_model(model: Any, name: str) -> None:

@@ -41,7 +41,8 @@ class LeanLlama:
 
     strict_width = 6  # oneDNN rounds every row alike, and six cost little more than one
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, consume: bool = False) -> None:
+        """``consume``: give up the model's layers one by one, so that memory holds them once."""
         self.config, self.device, self.dtype = model.config, model.device, model.dtype
         self.generation_config = model.generation_config
         config = model.config
@@ -50,7 +51,11 @@ class LeanLlama:
         self._eps = config.rms_norm_eps * config.hidden_size
         self._embedding = model.model.embed_tokens.weight.detach()
         self._angles = _angles(model, config.max_position_embeddings)
-        self._layers = [_Layer(layer, self._head) for layer in model.model.layers]
+        self._layers = []
+        for index, layer in enumerate(model.model.layers):
+            self._layers.append(_Layer(layer, self._head))
+            if consume:
+                model.model.layers[index] = nn.Identity()
         self._lm_head = PackedLinear(_scaled(model.lm_head, model.model.norm))
 
     def _supports_logits_to_keep(self) -> bool:

@@ -166,9 +166,13 @@ class CostByProbability(CostByPosition):
         return min(int(probability * self._BINS), self._BINS - 1)
 
     def observe(self, outcome: Outcome) -> None:
-        super().observe(outcome)
+        drafted = len(outcome.proposal.tokens)
         self._tokens += outcome.accepted + 1
-        self._time += self._seconds(len(outcome.proposal.tokens))
+        if drafted and not self._probabilities:  # copied: no draft pass, and no word of the draft's
+            self._time += self._costs.target(drafted + 1)
+            return
+        super().observe(outcome)
+        self._time += self._seconds(drafted)
         for i, probability in enumerate(self._probabilities[: outcome.accepted + 1]):
             self._seen[self._bin(probability)] += 1
             self._held[self._bin(probability)] += i < outcome.accepted

@@ -15,12 +15,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .settings import BACKENDS, Settings
+from .settings import Settings
 from .trace import Event
 
 if TYPE_CHECKING:
@@ -73,10 +72,7 @@ def race(prompt: str, settings: Settings, flag: Flag) -> Iterator[tuple[int, Eve
     from .race import race as start
 
     pair = models().result()
-    alone = replace(
-        settings, drafter="none", backend=BACKENDS[0], length="constant", numerics="fast"
-    )
-    lanes = {"Target alone": alone, "Stairs": settings}
+    lanes = {"Target alone": settings.alone(), "Stairs": settings}
     yield from start([Runner(pair, prompt, s, name) for name, s in lanes.items()], flag.is_set)
 
 

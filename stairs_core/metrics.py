@@ -104,7 +104,7 @@ def compare(first: Recording, other: Recording) -> Comparison:
     """``other`` measured against ``first``, which is the target alone in every race of ours."""
     a, b = fold(first.steps), fold(other.steps)
     difference = first_difference(first, other)
-    stopped = "stopped" in (a.stop_reason, b.stop_reason)
+    stopped = "stopped" in (first.stop.reason, other.stop.reason)
     rates = a.tokens_per_second, b.tokens_per_second
     return Comparison(
         speedup=rates[1] / rates[0] if all(rates) else None,

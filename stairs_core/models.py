@@ -37,6 +37,7 @@ class Pair:
     context_length: int
     parameters: tuple[int, int]
     _costs: dict[tuple[str, str], Costs] = field(default_factory=dict, compare=False, repr=False)
+    _strict: list[bool] = field(default_factory=list, compare=False, repr=False)
 
     def costs(self, backend: str = "single_kv", numerics: str = "fast") -> Costs:
         """What passes cost here; measured when first asked for."""
@@ -44,6 +45,12 @@ class Pair:
         if key not in self._costs:
             self._costs[key] = costs.measure(self, *key)
         return self._costs[key]
+
+    def require_strict(self) -> None:
+        """Raises InputError when the target cannot keep what strict numerics promises."""
+        if not self._strict:
+            lane.check_strict(self.target, self.target_name)
+            self._strict.append(True)
 
     @property
     def device(self) -> torch.device:

@@ -16,9 +16,9 @@ class NGrams:
         self._text: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}
 
-    def copy(self, text: list[int], count: int) -> tuple[list[int], int]:
+    def copy(self, text: list[int], count: int, look: int = 0) -> tuple[list[int], int]:
         """At most ``count`` tokens that followed the text's end where it stood last, and how many
-        tokens of that end were the same there.
+        tokens of that end were the same there, as far as ``look`` tokens back.
 
         The longest run is looked for first. What is copied may run into what it has copied itself,
         so that a repetition goes on.
@@ -30,7 +30,7 @@ class NGrams:
                 found: list[int] = []
                 for i in range(after, after + count):
                     found.append(text[i] if i < len(text) else found[i - len(text)])
-                return found, self._same(text, after, length)
+                return found, self._same(text, after, length, look)
         return [], 0
 
     def _read(self, text: list[int]) -> None:
@@ -42,8 +42,8 @@ class NGrams:
                 self._after[tuple(text[after - length : after])] = after
         self._text = text[:]
 
-    def _same(self, text: list[int], after: int, length: int) -> int:
+    def _same(self, text: list[int], after: int, length: int, look: int) -> int:
         """How far back the two places agree, ``length`` at least."""
-        while length < after and text[after - 1 - length] == text[-1 - length]:
+        while length < min(after, look) and text[after - 1 - length] == text[-1 - length]:
             length += 1
         return length

@@ -16,8 +16,6 @@ from torch import nn
 
 _ROWS = 8  # what the weights are laid out for: a step's guess and its own token
 _TRIALS = 12
-_unary = torch.ops.mkldnn._linear_pointwise.default
-_binary = torch.ops.mkldnn._linear_pointwise.binary
 
 
 class PackedLinear(nn.Module):
@@ -27,6 +25,9 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.bias = linear.bias
+        # Looked up here, since a torch without oneDNN has no such operators.
+        self._unary = torch.ops.mkldnn._linear_pointwise.default
+        self._binary = torch.ops.mkldnn._linear_pointwise.binary
         # Not a buffer: an opaque layout can neither be saved nor moved.
         self._weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
 
@@ -51,10 +52,10 @@ class PackedLinear(nn.Module):
     ) -> torch.Tensor:
         """The output after ``activation``, or with a tensor of its shape added or multiplied."""
         if add is not None:
-            return _binary(x, add, self._weight, self.bias, "add")
+            return self._binary(x, add, self._weight, self.bias, "add")
         if times is not None:
-            return _binary(x, times, self._weight, self.bias, "mul")
-        return _unary(x, self._weight, self.bias, activation, [], "")
+            return self._binary(x, times, self._weight, self.bias, "mul")
+        return self._unary(x, self._weight, self.bias, activation, [], "")
 
 
 def pack(model: Any) -> int:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import GenerationConfig
 
 from .lane import Lane
 from .quiet import quiet
@@ -26,15 +27,20 @@ def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) 
     """``generate(do_sample=False)`` of the target."""
     inputs = torch.tensor([ids], device=pair.device)
     with quiet():  # it warns of options that it passes to itself
-        out = pair.target.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
+        config = GenerationConfig(
             do_sample=False,
             max_new_tokens=min(new, pair.context_length - len(ids)),
             eos_token_id=sorted(pair.eos_ids) or None,
             pad_token_id=min(pair.eos_ids, default=0),
-            **options,
+            **{name: value for name, value in options.items() if name != "assistant_model"},
         )
+        # In the place of the model's own, which may ask for more than greedy decoding.
+        with _changed(pair.target, {"generation_config": config}):
+            out = pair.target.generate(
+                inputs,
+                attention_mask=torch.ones_like(inputs),
+                assistant_model=options.get("assistant_model"),
+            )
     return out[0, len(ids) :].tolist()
 
 
@@ -66,20 +72,22 @@ def gpt_fast(pair: Pair, ids: list[int], new: int, *, k: int) -> list[int]:
     """
     assert pair.draft is not None
     target, draft = Lane(pair.target), Lane(pair.draft)
+    end = min(len(ids) + new, pair.context_length)
     text = [*ids, int(target.logits(ids, 1).argmax())]
-    while len(text) - len(ids) < new and text[-1] not in pair.eos_ids:
+    while len(text) < end and text[-1] not in pair.eos_ids:
         guesses: list[int] = []
+        k = min(k, end - len(text))
         for _ in range(k):
             guesses.append(int(draft.logits(text + guesses, 1).argmax()))
         said = target.logits(text + guesses, k + 1).argmax(-1).tolist()
         accepted = next((i for i in range(k) if guesses[i] != said[i]), k)
-        if accepted == k:
+        if accepted == k and len(text) + k < end:
             draft.logits(text + guesses, 1)
         for token in [*guesses[:accepted], said[accepted]]:
             text.append(token)
             if token in pair.eos_ids:
                 break
-    return text[len(ids) :][:new]
+    return text[len(ids) : end]
 
 
 def against_transformers(has_draft: bool) -> dict[str, Peer]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 
-from . import drafters, lane, lengths, metrics, noise, text, verify
+from . import drafters, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
 from .engine import Limits, generate
@@ -36,11 +36,15 @@ class Runner:
         # Never drafts: it refuses a pair that it cannot use, and says what it is.
         self._drafter = drafters.build(settings.drafter, pair, lengths.build("constant", 1))
         if settings.numerics == "strict":
-            lane.check_strict(pair.target, pair.target_name)
+            pair.require_strict()
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
         self._noise: float | None = None
         self.run = self._head(prompt)
+
+    def alone(self) -> Runner:
+        """The same prompt decoded by the target alone, in the fastest way there is."""
+        return Runner(self.pair, self.run.prompt, self.settings.alone(), "none")
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -81,10 +85,13 @@ class Runner:
         return lengths.build(settings.length, settings.k, costs, doubts=doubts)
 
     def measure_noise_against(self, other: Runner) -> None:
-        """Where both texts part, measures how far rounding moves a logit in either's passes."""
-        if metrics.first_difference(self.recording(), other.recording()) is None:
+        """Where both texts part, measures how far rounding moves a logit there, and just before,
+        in either's passes."""
+        where = metrics.first_difference(self.recording(), other.recording())
+        if where is None:
             return
-        ids = self._ids + [t.id for s in self.steps for t in s.committed]
+        new = [t.id for s in self.steps for t in s.committed]
+        ids = self._ids + new[: where.position]
         ways = {(r.settings.backend, r.settings.numerics) for r in (self, other)}
         self._noise = max(noise.measure(self.pair, ids, *way) for way in ways)
 

@@ -28,8 +28,9 @@ AUTO_K = 16
 class Settings:
     """How to decode. Raises InputError, in one sentence, for a value that cannot be used.
 
-    ``drafter``: who guesses. ``k``: tokens guessed a step, at most. ``backend``: how the stairs are
-    computed (see ``verify``). ``chat``: wrap the prompt in the tokenizer's chat template.
+    ``drafter``: who guesses. ``k``: tokens guessed a step, at most (for ``heuristic``: at first).
+    ``backend``: how the stairs are computed (see ``verify``). ``chat``: wrap the prompt in the
+    tokenizer's chat template.
     ``length``: how many to guess next, of ``LENGTHS``. ``numerics``: ``strict`` gives the same bits
     however tokens are grouped into passes.
     """
@@ -54,6 +55,10 @@ class Settings:
                 f"The backend {self.backend} has no strict numerics, because its passes have as "
                 "many rows as the guess: use single_kv or single."
             )
+
+    def alone(self) -> Settings:
+        """The target decoding alone in the fastest way there is: what speedups are over."""
+        return Settings("none", max_new_tokens=self.max_new_tokens, chat=self.chat)
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from . import metrics
+from .errors import InputError
 from .metrics import Comparison
 from .trace import Recording
 
@@ -23,9 +25,15 @@ def compare(recordings: Sequence[Recording], pair: Pair | None = None) -> list[C
 def _rescored(result: Comparison, first: Recording, pair: Pair | None) -> Comparison:
     if pair is None or result.first_difference is None:
         return result
+    import torch
+
     from .noise import rescored
 
-    return replace(result, first_difference=rescored(pair, first, result.first_difference))
+    try:
+        return replace(result, first_difference=rescored(pair, first, result.first_difference))
+    except (InputError, torch.OutOfMemoryError) as e:
+        print(f"The difference could not be scored again: {e}", file=sys.stderr)
+        return result
 
 
 def report(compared: Sequence[Comparison]) -> dict[str, Any]:

@@ -45,7 +45,16 @@ class Size:
 
 def widen_pair(spec: str, out: Path, target: Size, draft: Size | None, dtype: torch.dtype) -> None:
     """Writes target/ and draft/ of these sizes to ``out``; raises InputError for other families."""
-    for role, name, size in zip(("target", "draft"), locate(spec), (target, draft), strict=True):
+    names = locate(spec)
+    if draft is not None and names[1] is None:
+        raise InputError(f"{spec} has no draft to widen: leave out --draft.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already: name a folder that is empty or new.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InputError(f"{out} cannot be made: {e.strerror}.") from e
+    for role, name, size in zip(("target", "draft"), names, (target, draft), strict=True):
         if name is None or size is None:
             continue
         small = load_stock(name, torch.device("cpu"), torch.float32)
@@ -63,7 +72,8 @@ def widen(model: Any, size: Size, dtype: torch.dtype = torch.float32) -> LlamaFo
     head, group = old.head_dim, old.num_attention_heads // old.num_key_value_heads
     least = Size(old.hidden_size, old.num_hidden_layers, old.intermediate_size)
     small = size.hidden < least.hidden or size.layers < least.layers or size.mlp < least.mlp
-    if small or size.hidden % (head * group):
+    fewer = size.hidden // head < old.num_attention_heads
+    if small or fewer or size.hidden % (head * group):
         raise InputError(
             f"{size.hidden}x{size.layers}x{size.mlp} will not do: it needs a width that "
             f"{head * group} divides, and at least {least.hidden}x{least.layers}x{least.mlp}."

@@ -123,5 +123,9 @@ def lean_pair(tiny_pair):
     from stairs_core.lean import LeanLlama
 
     return replace(
-        tiny_pair, target=LeanLlama(tiny_pair.target), draft=LeanLlama(tiny_pair.draft), _costs={}
+        tiny_pair,
+        target=LeanLlama(tiny_pair.target),
+        draft=LeanLlama(tiny_pair.draft),
+        _costs={},
+        _strict=[],
     )

@@ -62,6 +62,30 @@ def test_a_peer_leaves_the_assistants_config_as_it_was(tiny_pair):
     assert tiny_pair.draft.generation_config.to_dict() == before
 
 
+def test_peers_are_greedy_and_keep_to_the_context_whatever_the_pair(tiny_pair, lean_pair):
+    """A model's own config may ask for penalties; a long prompt leaves room for a few tokens."""
+    ids = [3 + i % 50 for i in range(240)]
+    expected = peers.transformers_generate(tiny_pair, ids, 64)
+    assert len(expected) == 16
+    for pair in (tiny_pair, lean_pair):
+        assert peers.gpt_fast(pair, ids, 64, k=5) == expected
+    config = tiny_pair.target.generation_config
+    config.repetition_penalty = 1.9
+    try:
+        for name, peer in peers.against_transformers(True).items():
+            assert peer(tiny_pair, ids, 64) == expected, name
+    finally:
+        config.repetition_penalty = None
+
+
+def test_a_model_that_cannot_be_strict_has_no_strict_lanes(tiny_pair, monkeypatch):
+    def refuse(self):
+        raise InputError("not this one")
+
+    monkeypatch.setattr(type(tiny_pair), "require_strict", refuse)
+    assert not [name for name in bench.ours(tiny_pair, [4], 24) if "strict" in name]
+
+
 @pytest.mark.parametrize("wrong", [["--ks", "2,x"], ["--repeats", "0"], ["--ks", "99"]])
 def test_bad_options_are_refused_at_once(wrong, capsys):
     assert main(["bench", *wrong]) == 2

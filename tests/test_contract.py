@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import make_model, save_pair
 
 from stairs_core import drafters, lengths, verify
 from stairs_core.clock import Clock
 from stairs_core.costs import Costs
 from stairs_core.engine import Limits, generate
 from stairs_core.metrics import fold
+from stairs_core.models import load_pair
 from stairs_core.race import Runner
 from stairs_core.scribe import Scribe
 from stairs_core.settings import BACKENDS, LENGTHS, NUMERICS, Settings
@@ -88,6 +90,34 @@ def test_the_text_is_the_targets_own_however_much_is_drafted(
     for ids, text, *_ in references:
         steps = decode(tiny_pair, ids, drafter, "single_kv", 8, 40, frozenset(), length=length)
         assert committed(steps) == text
+
+
+@pytest.fixture(scope="module")
+def looping(tiny_pair, tmp_path_factory):
+    """A target without attention: what it says depends on the last token, so its text goes round.
+
+    Random models never do, and drafters that copy would have nothing accepted.
+    """
+    models = [make_model(seed=2), make_model(layers=1, seed=3)]
+    for layer in models[0].model.layers:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+    return load_pair(
+        str(save_pair(tmp_path_factory.mktemp("loop"), *models)), "cpu", "float32", "off"
+    )
+
+
+@pytest.mark.parametrize("drafter", ["lookup", "hybrid"])
+@pytest.mark.parametrize(("backend", "numerics"), WAYS)
+@pytest.mark.parametrize("length", ["constant", "cost"])
+def test_copied_tokens_are_accepted_and_the_text_is_the_targets_own(
+    looping, drafter, backend, numerics, length
+):
+    ids = looping.tokenizer.encode("The fox")
+    text = plain(looping, ids, 90, frozenset())
+    steps = decode(looping, ids, drafter, backend, 5, 90, frozenset(), numerics, length)
+    assert committed(steps) == text
+    copied = [t.status for s in steps for t in s.drafted if t.source == "lookup"]
+    assert copied.count("accepted") > 9
 
 
 def test_the_reference_itself_stops_where_ours_does(tiny_pair, references):

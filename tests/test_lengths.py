@@ -140,7 +140,6 @@ def test_costs_are_read_between_what_was_measured():
     costs = Costs(((1, 2.0), (5, 4.0), (9, 6.0)), 0.5)
     assert [costs.target(n) for n in (1, 3, 5, 7, 9)] == [2, 3, 4, 5, 6]
     assert costs.target(18) == 12
-    assert (costs.v(5), costs.c) == (2, 0.25)
 
 
 def test_costs_of_a_pair_are_seconds(tiny_pair):
@@ -171,9 +170,11 @@ def test_copying_takes_the_longest_and_the_latest():
 
 
 def test_copying_goes_on_into_what_it_copied():
-    copied, same = NGrams().copy([1, 2, 3, 1, 2, 3, 1, 2, 3], 7)
+    text = [1, 2, 3, 1, 2, 3, 1, 2, 3]
+    copied, same = NGrams().copy(text, 7, look=99)
     assert copied == [1, 2, 3, 1, 2, 3, 1]
     assert same == 6
+    assert NGrams().copy(text, 7, look=5)[1] == 5
 
 
 def test_copying_forgets_another_text():

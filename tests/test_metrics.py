@@ -107,3 +107,11 @@ def test_a_shorter_text_is_the_same_only_when_it_was_stopped():
     assert compare(plain, stopped).identical
     assert compare(plain, stopped).calls_saved is None
     assert not compare(plain, shorter).identical
+
+
+def test_a_race_that_was_interrupted_is_judged_by_what_both_wrote():
+    """Ctrl-C comes between steps: no step says that the run was stopped."""
+    plain = record(*[("b", 0, 0.1)] * 4, ids=[1, 2, 3, 4])
+    short = replace(plain, steps=plain.steps[:2], stop=replace(plain.stop, reason="stopped"))
+    c = compare(plain, short)
+    assert (c.identical, c.calls_saved) == (True, None)

@@ -79,6 +79,17 @@ def test_strict_is_refused_where_it_cannot_be(tiny_pair):
         def __call__(self, *args, attention_mask=None, **kwargs):
             return super().__call__(*args, **kwargs)
 
-    pair = replace(tiny_pair, target=Deaf(tiny_pair.target))
+    pair = replace(tiny_pair, target=Deaf(tiny_pair.target), _strict=[])
     with pytest.raises(InputError, match="--numerics fast"):
-        check_strict(pair.target, "the target")
+        pair.require_strict()
+
+    class Uneven(LeanLlama):
+        """Rounds by a token's place in the pass."""
+
+        def __call__(self, *args, **kwargs):
+            out = super().__call__(*args, **kwargs)
+            out.logits = out.logits + 1e-6 * torch.arange(out.logits.shape[1])[:, None]
+            return out
+
+    with pytest.raises(InputError, match="place in a pass"):
+        check_strict(Uneven(tiny_pair.target), "the target")

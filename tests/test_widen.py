@@ -58,3 +58,5 @@ def test_a_widened_pair_from_the_command_line(tiny_pair, tiny_pair_dir, tmp_path
     assert json.loads((out / "target" / "config.json").read_text())["stairs_widened"] is True
     assert main(["widen", *options, "--target", "big"]) == 2
     assert "WIDTHxLAYERSxMLP" in capsys.readouterr().err
+    assert main(["widen", *options, "--target", "64x3x96"]) == 2
+    assert "there already" in capsys.readouterr().err

@@ -27,7 +27,7 @@ class HybridDrafter:
         self._ngrams = NGrams()
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        copied, same = self._ngrams.copy(context, k)
+        copied, same = self._ngrams.copy(context, k, LONG)
         if same >= LONG:
             return Proposal(copied, "lookup")
         return Proposal(self._lane.greedy(context, k, self._eos_ids, self._length.go_on), "model")

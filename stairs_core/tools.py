@@ -1,0 +1,64 @@
+"""What the commands about models and machines do: ``stairs bench``, ``widen`` and ``train``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from . import training
+from .commands import INTERRUPTED, progress
+from .errors import InputError
+from .settings import Settings
+
+
+def bench(args: argparse.Namespace) -> int:
+    try:
+        ks = [int(k) for k in args.ks.split(",")]
+    except ValueError as e:
+        raise InputError(f"The draft lengths {args.ks!r} are no numbers: write 2,4,6.") from e
+    if args.count < 1 or args.repeats < 1:
+        raise InputError("A bench needs one prompt and one repeat at least: raise the number.")
+    for k in ks:
+        Settings(k=k, max_new_tokens=args.max_new_tokens)
+    progress("Loading the models")
+    from . import bench as benching
+    from .models import load_pair
+
+    prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
+    pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+    stock = load_pair(args.pair, args.device, args.dtype, "off") if args.against else None
+    lanes = benching.ours(pair, ks, args.max_new_tokens)
+    peers = benching.theirs(pair, ks) if args.against else {}
+    rows: list[benching.Row] = []
+    rounds, status = len(prompts) * args.repeats, 0
+    made = benching.bench(pair, stock, prompts, lanes, peers, args.repeats)
+    try:
+        for done, rows in enumerate(made, 1):  # noqa: B007 (the last ones are the result)
+            progress(f"Round {done} of {rounds}")
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    progress("")
+    print(benching.table(rows))
+    if args.json:
+        print(json.dumps({**pair.describe(), "rows": [row.to_dict() for row in rows]}))
+    return status
+
+
+def widen(args: argparse.Namespace) -> int:
+    progress("Widening")
+    from . import widen as widening
+    from .devices import device, dtype
+
+    sizes = [widening.Size.parse(text) if text else None for text in (args.target, args.draft)]
+    assert sizes[0] is not None
+    kind = dtype(args.dtype, device("cpu"))
+    widening.widen_pair(args.pair, Path(args.out), sizes[0], sizes[1], kind)
+    progress("")
+    print(f"{args.out} holds the widened pair: pass it as --pair.")
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    print(json.dumps(training.main(args), indent=None if args.json else 1))
+    return 0
