@@ -181,7 +181,7 @@ def _controls() -> dict[str, Any]:
             example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
     drafters = [(words, name) for name, words in page.DRAFTERS.items()]
     c["drafter"] = gr.Dropdown(drafters, value="model", label="Guesses by", elem_id=ids["drafter"])
-    c["k"] = gr.Slider(1, 16, 4, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
+    c["k"] = gr.Slider(1, 16, 5, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
     c["auto"] = gr.Checkbox(label="K auto", info=page.AUTO, elem_id=ids["auto"])
     c["length"] = gr.Slider(8, 512, 96, step=1, label="New tokens", elem_id=ids["length"])
     c["backend"] = gr.Dropdown(

@@ -141,7 +141,8 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     summary = fold(runners[1].steps)
     if result.speedup is not None:
         row.speedup.append(result.speedup)
-        costs = pair.costs(settings.backend, settings.numerics)
+        drafts = runners[1].uses_draft_model
+        costs = pair.costs(settings.backend, settings.numerics, drafts=drafts)
         row.share.append(result.speedup / costs.ideal_speedup(runners[1].steps, pair.costs()))
     row.tokens_per_second.append(summary.tokens_per_second)
     row.tokens_per_target_call.append(summary.tokens_per_target_call)

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
 _CONTEXT = 100  # tokens before the passes that are timed
-_DRAFTED = 4
 _SECONDS, _ROUNDS = 0.6, 9  # how long to measure, and how often at most
 
 
@@ -52,33 +52,35 @@ class Costs:
         return sum(len(s.committed) for s in steps) * alone.target(1) / seconds
 
 
-def measure(pair: Pair, backend: str = "single_kv", numerics: str = "fast") -> Costs:
-    """Times passes of both models, interleaved; medians. Takes about a second."""
+def measure(pair: Pair, backend: str, numerics: str, *, drafts: bool) -> Costs:
+    """Times steps as they come in a run: a guess of the draft's, then the target's pass over it.
+
+    Medians, widths interleaved; takes about a second. Without ``drafts`` nothing runs between the
+    target's passes, which then find its weights in the processor's caches.
+    """
     from . import verify
     from .lane import Lane
 
     check = verify.build(backend, pair.target, numerics)
+    draft = Lane(pair.draft) if drafts else None
     context = [3 + i % 7 for i in range(min(_CONTEXT, pair.context_length // 2))]
-    room = min(pair.context_length - len(context), len(context)) + 1
-    jobs: dict[int, Callable[[], object]] = {
-        width: lambda width=width: check(context, context[: width - 1])
-        for width in _WIDTHS
-        if width <= room
-    }
-    if pair.draft is not None:
-        draft = Lane(pair.draft)
-        jobs[0] = lambda: (draft.logits(context, 1), draft.greedy(context, _DRAFTED))
-    seconds = {width: [] for width in jobs}
+    widths = [w for w in _WIDTHS if w <= min(pair.context_length - len(context), len(context)) + 1]
+    passes: dict[int, list[float]] = {width: [] for width in widths}
+    guesses: list[float] = []
     began, rounds = time.perf_counter(), -1
     while rounds < 1 or (rounds < _ROUNDS and time.perf_counter() - began < _SECONDS):
         rounds += 1
-        for width, job in jobs.items():
-            elapsed = _timed(job, pair.device)
+        for width in widths:
+            checking = partial(check, context, context[: width - 1])
+            if draft and width > 1:
+                guessing = partial(draft.greedy, context, width - 1)
+                guesses.append(_timed(guessing, pair.device) / (width - 1))
+            # Plain decoding follows on itself: as often as makes it so here.
+            times = [_timed(checking, pair.device) for _ in range(5 if width == 1 else 1)]
             if rounds:  # the first round only warms up
-                seconds[width].append(elapsed)
-    medians = {width: statistics.median(times) for width, times in seconds.items()}
-    drafted = medians.pop(0, 0.0) / (_DRAFTED + 1)
-    return Costs(tuple(medians.items()), drafted)
+                passes[width].append(statistics.median(times))
+    medians = tuple((width, statistics.median(times)) for width, times in passes.items())
+    return Costs(medians, statistics.median(guesses) if guesses else 0.0)
 
 
 def _timed(job: Callable[[], object], device: torch.device) -> float:

@@ -36,14 +36,18 @@ class Pair:
     eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
-    _costs: dict[tuple[str, str], Costs] = field(default_factory=dict, compare=False, repr=False)
+    _costs: dict[tuple[str, str, bool], Costs] = field(
+        default_factory=dict, compare=False, repr=False
+    )
     _strict: list[bool] = field(default_factory=list, compare=False, repr=False)
 
-    def costs(self, backend: str = "single_kv", numerics: str = "fast") -> Costs:
-        """What passes cost here; measured when first asked for."""
-        key = backend, numerics
+    def costs(
+        self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
+    ) -> Costs:
+        """What passes cost here, with a draft's between them or not; measured when first asked."""
+        key = backend, numerics, drafts
         if key not in self._costs:
-            self._costs[key] = costs.measure(self, *key)
+            self._costs[key] = costs.measure(self, backend, numerics, drafts=drafts)
         return self._costs[key]
 
     def require_strict(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 
@@ -47,6 +46,10 @@ class Runner:
         return Runner(self.pair, self.run.prompt, self.settings.alone(), "none")
 
     @property
+    def uses_draft_model(self) -> bool:
+        return self._drafter.uses_draft_model
+
+    @property
     def prompt_ids(self) -> list[int]:
         return self._ids[:]
 
@@ -80,8 +83,7 @@ class Runner:
     def _length(self) -> LengthPolicy:
         settings, costs, doubts = self.settings, None, self._drafter.uses_draft_model
         if settings.length == "cost":
-            costs = self.pair.costs(settings.backend, settings.numerics)
-            costs = costs if doubts else replace(costs, draft=0.0)
+            costs = self.pair.costs(settings.backend, settings.numerics, drafts=doubts)
         return lengths.build(settings.length, settings.k, costs, doubts=doubts)
 
     def measure_noise_against(self, other: Runner) -> None:
