@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 
 import pytest
 from conftest import ROOT
@@ -88,9 +89,12 @@ def test_the_draft_earns_its_keep(bundled):
     assert alpha > 0.7
 
 
-def test_the_stories_do_not_loop(stock):
-    for prompt in HELD_OUT[::10]:
-        ids = Runner(stock, prompt, Settings()).prompt_ids
-        words = peers.transformers_generate(stock, ids, 160)
-        grams = [tuple(words[i : i + 6]) for i in range(len(words) - 5)]
-        assert len(set(grams)) > 0.75 * len(grams), prompt
+def test_the_stories_do_not_loop(bundled):
+    """As the card counts: a run of twelve tokens that stands three times; at most one in ten."""
+    looped = 0
+    for prompt in HELD_OUT[::5]:
+        runner = Runner(bundled, prompt, Settings("lookup", max_new_tokens=300))
+        words = [t.id for step in runner.decode() for t in step.committed]
+        runs = Counter(tuple(words[i : i + 12]) for i in range(len(words) - 11))
+        looped += max(runs.values()) >= 3
+    assert looped <= 1
