@@ -23,7 +23,7 @@ from uuid import uuid4
 import gradio as gr
 from gradio.themes import Base
 
-from stairs_core import live, trace
+from stairs_core import live, tracefile
 from stairs_core.errors import InputError
 from stairs_core.render import look, page
 from stairs_core.settings import AUTO_K, BACKENDS, Settings
@@ -122,10 +122,10 @@ def describe() -> Updates:
 
 def _show(path: Path, kind: page.Kind, name: str) -> Updates:
     try:
-        lanes = trace.read(path)
+        lanes = tracefile.read(path)
     except InputError as e:
         return {"notice": page.notice(str(e))}
-    value = page.value(uuid4().hex, trace.dumps(lanes), lanes, kind, name)
+    value = page.value(uuid4().hex, tracefile.dumps(lanes), lanes, kind, name)
     return {"stage": value, "notice": page.notice(), **_offer(path)}
 
 

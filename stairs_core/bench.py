@@ -148,7 +148,7 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.tokens_per_target_call.append(summary.tokens_per_target_call)
     row.alpha += [] if summary.alpha is None else [summary.alpha]
     row.other_share.append(summary.other_seconds / summary.seconds)
-    row.same += result.identical
+    row.same += bool(result.identical)
 
 
 def _against(pair: Pair, stock: Pair, prompt: str, peer: Peer, new: int, row: Row) -> None:

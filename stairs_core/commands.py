@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import metrics, trace, verdicts
+from . import metrics, trace, tracefile, verdicts
 from .errors import InputError
 from .render import terminal
 from .render.cells import Paint, visible
@@ -73,7 +73,7 @@ def race(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    recordings = trace.read(args.file)
+    recordings = tracefile.read(args.file)
     columns = shutil.get_terminal_size().columns
     color = _paint().color and not args.no_color
     print(terminal.draw(recordings, columns, color=color, step=args.step), end="")
@@ -147,7 +147,7 @@ def _decode(
         progress("")
         recordings = [r.recording() for r in runners]
         if file is not None:
-            trace.write(file, recordings)
+            tracefile.write(file, recordings)
     return recordings, status
 
 

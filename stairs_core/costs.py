@@ -58,8 +58,11 @@ def measure(pair: Pair, backend: str, numerics: str, *, drafts: bool) -> Costs:
     Medians, widths interleaved; takes about a second. Without ``drafts`` nothing runs between the
     target's passes, which then find its weights in the processor's caches.
     """
-    from . import verify
+    from . import choice, verify
     from .lane import Lane
+    from .protocols import Proposal
+
+    greedy = choice.build(None, pair.device, pair.vocabulary)
 
     check = verify.build(backend, pair.target, numerics)
     draft = Lane(pair.draft) if drafts else None
@@ -71,9 +74,9 @@ def measure(pair: Pair, backend: str, numerics: str, *, drafts: bool) -> Costs:
     while rounds < 1 or (rounds < _ROUNDS and time.perf_counter() - began < _SECONDS):
         rounds += 1
         for width in widths:
-            checking = partial(check, context, context[: width - 1])
+            checking = partial(check, context, Proposal(context[: width - 1]))
             if draft and width > 1:
-                guessing = partial(draft.greedy, context, width - 1)
+                guessing = partial(draft.write, context, width - 1, greedy)
                 guesses.append(_timed(guessing, pair.device) / (width - 1))
             # Plain decoding follows on itself: as often as makes it so here.
             times = [_timed(checking, pair.device) for _ in range(5 if width == 1 else 1)]

@@ -6,9 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from . import rules
 from .clock import Clock
-from .protocols import Drafter, LengthPolicy, Outcome, Verifier
+from .protocols import Choice, Drafter, LengthPolicy, Outcome, Verdict, Verifier
 from .scribe import Scribe
 from .trace import Reason, Step
 
@@ -38,16 +37,17 @@ def generate(
     prompt_ids: list[int],
     verify: Verifier,
     drafter: Drafter,
+    choice: Choice,
     scribe: Scribe,
     clock: Clock,
     limits: Limits,
     length: LengthPolicy,
 ) -> Iterator[Step]:
-    """Assisted greedy decoding (Grigaliunas & Lukosevicius 2024, arXiv 2407.19947), step by step.
+    """Assisted decoding (Grigaliunas & Lukosevicius 2024, arXiv 2407.19947), step by step.
 
-    The text is the one that ``verify``'s model would write alone, whoever drafts. Every step adds
-    at least one token; the last one says why the run ended. ``prompt_ids`` must be shorter than
-    the context. An abandoned generator leaves its parts usable.
+    The text is the one that ``verify``'s model would write alone, whoever drafts; where ``choice``
+    draws, its law is. Every step adds at least one token; the last one says why the run ended.
+    ``prompt_ids`` must be shorter than the context. An abandoned generator leaves its parts usable.
     """
     context = list(prompt_ids)
     for index in count():
@@ -55,29 +55,29 @@ def generate(
         room = limits.length - len(context)
         proposal = drafter.propose(context, min(length.next(), room - 1))
         draft_seconds = clock.split()
-        logits = verify(context, proposal.tokens)
-        verdict = rules.greedy(logits, proposal.tokens)
+        logits = verify(context, proposal)
+        verdict = choice.judge(context, proposal, logits)
         verify_seconds = clock.split()
         committed, reason = commit(proposal.tokens, verdict, room, limits)
-        outcome = Outcome(proposal, verdict.accepted, committed, logits)
+        outcome = Outcome(proposal, verdict.path, committed, logits, draft_seconds, verify_seconds)
         drafter.observe(outcome)
         length.observe(outcome)
         records = scribe.write(proposal, verdict, len(committed))
         times = (draft_seconds, verify_seconds, clock.split(), clock.elapsed)
-        yield Step(index, len(context), *records, verdict.accepted, *times, reason)
+        yield Step(index, len(context), *records, outcome.accepted, *times, reason, outcome.tree)
         if reason:
             return
         context += committed
 
 
 def commit(
-    drafted: list[int], verdict: rules.Verdict, room: int, limits: Limits
+    drafted: list[int], verdict: Verdict, room: int, limits: Limits
 ) -> tuple[list[int], Reason | None]:
     """The ids that join the text, and why the run ends here, if it does. The one place that cuts.
 
     ``room``: tokens that still fit.
     """
-    tokens = [*drafted[: verdict.accepted], verdict.predictions[verdict.accepted]][:room]
+    tokens = [*(drafted[i] for i in verdict.path), verdict.own][:room]
     for i, token in enumerate(tokens):
         if token in limits.eos_ids:
             return tokens[: i + 1], "eos"

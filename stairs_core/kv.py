@@ -40,15 +40,29 @@ class KV(Cache):
 
     def repeat(self, rows: int) -> None:
         """Make ``rows`` equal rows of one."""
-        for layer in self.layers:
+        for layer in self._written:
             layer.keys, layer.values = (
                 t[:, :, : layer.length].repeat_interleave(rows, dim=0) for t in layer.buffers
             )
 
     def select(self, row: int) -> None:
         """Keep one row."""
-        for layer in self.layers:
+        for layer in self._written:
             layer.keys, layer.values = (t[row : row + 1].contiguous() for t in layer.buffers)
+
+    def gather(self, start: int, places: list[int]) -> None:
+        """Keep the first ``start`` tokens and, after them, those that stand at ``places``."""
+        end = start + len(places)
+        moves = places != [*range(start, end)]
+        for layer in self._written:
+            layer.length = end
+            for buffer in layer.buffers if moves else ():
+                buffer[:, :, start:end] = buffer[:, :, places]
+
+    @property
+    def _written(self) -> list[Layer]:
+        """A layer whose attention is skipped has nothing."""
+        return [layer for layer in self.layers if layer.is_initialized]
 
 
 class Layer(CacheLayerMixin):

@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
-from .errors import InputError
+from . import trees
 from .kv import BLOCK, KV
+from .protocols import Choice
 
 WIDTH = 8
 """Tokens of every strict pass (design, section 5); more are fed in several.
@@ -39,6 +39,7 @@ class Lane:
         self._trims = model._supports_logits_to_keep()
         self._kv: KV | None = None
         self._held: list[int] = []
+        self._nodes: list[tuple[int, int]] = []  # of a tree after the tokens held: token and parent
 
     @torch.inference_mode()
     def logits(self, ids: list[int], last: int) -> torch.Tensor:
@@ -52,54 +53,91 @@ class Lane:
         return out
 
     @torch.inference_mode()
-    def greedy(
+    def write(
         self,
         context: list[int],
         count: int,
+        choice: Choice,
         eos_ids: Collection[int] = (),
         go_on: Callable[[float], bool] | None = None,
-    ) -> list[int]:
-        """At most ``count`` tokens that the model itself would write next, up to an end of text.
+    ) -> tuple[list[int], torch.Tensor | None]:
+        """At most ``count`` tokens that the model itself would write next, up to an end of text;
+        and the laws that they were drawn from, [N, vocabulary], where ``choice`` has them.
 
         For a lane that keeps a cache and is not strict. ``go_on`` is asked after each, with its
-        probability, whether to write another; without it the tokens leave the device together.
+        probability, whether to write another; without it nothing waits for a token to arrive.
         """
         if not count:
-            return []
+            return [], None
+        found: list[torch.Tensor] = []
+        laws: list[torch.Tensor] = []
         row = self.logits(context, 1)[0]
-        found = [row.argmax()]
-        while go_on is None or go_on(float(row.softmax(-1).amax())):
+        while True:
+            token, law = choice.draw(lambda: context + [int(t) for t in found], row)
+            found.append(token)
+            laws += [] if law is None else [law]
+            if go_on and not go_on(float((row.softmax(-1) if law is None else law)[token])):
+                break
             if len(found) == count:
                 break
-            row = self._forward(found[-1].view(1, 1), 1)[0, 0]
-            found.append(row.argmax())
+            row = self._forward(token.view(1, 1), 1)[0, 0]
         tokens = torch.stack(found).tolist()
-        self._held = context + tokens[:-1]
-        end = next((i for i, token in enumerate(tokens) if token in eos_ids), len(tokens))
-        return tokens[: end + 1]
+        self._held = context + tokens[:-1] if self._cached else []
+        end = next((i for i, token in enumerate(tokens, 1) if token in eos_ids), len(tokens))
+        return tokens[:end], torch.stack(laws[:end]) if laws else None
 
     @torch.inference_mode()
-    def stairs(self, context: list[int], drafted: list[int]) -> torch.Tensor:
-        """[N + 1, vocabulary]: the same logits as ``logits``, from N + 1 rows padded on the right.
+    def tree(
+        self, context: list[int], tokens: list[int], parents: list[int], last: int
+    ) -> torch.Tensor:
+        """[last, vocabulary]: the last of N + 1 rows, logits after ``context`` and after each of
+        the N tokens on its own branch, from one pass whose mask hides the other branches.
 
-        Row i is ``context`` and the first i of ``drafted``; causal attention keeps the padding,
-        which stands after a row's end, from being seen.
+        A tree that has grown since it was last asked about costs what is new in it. Not for strict
+        lanes: a token of a tree does not stand where it would stand in the text.
         """
-        longest = context + drafted
-        rows = len(drafted) + 1
+        nodes = [*zip(tokens, parents, strict=True)]
+        first = self._keep_tree(context, nodes, len(context) + len(tokens) - last)
+        seen = torch.from_numpy(trees.mask(len(context), parents, first))
+        mask = torch.zeros(seen.shape, dtype=self._model.dtype)
+        mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)
+        places = torch.tensor([trees.positions(len(context), parents, first)])
+        out = self._forward(
+            torch.tensor([(context + tokens)[first:]]),
+            last,
+            position_ids=places.to(self._model.device),
+            attention_mask=mask[None, None].to(self._model.device),
+        )[0]
+        if self._cached:
+            self._held, self._nodes = context[:], nodes
+        return out
+
+    @torch.inference_mode()
+    def stairs(self, context: list[int], tokens: list[int], parents: list[int]) -> torch.Tensor:
+        """[N + 1, vocabulary]: the same as ``tree``, from N + 1 rows padded on the right.
+
+        Row 0 is ``context``, row i + 1 goes on with the branch of token i; causal attention keeps
+        the padding, which stands after a row's end, from being seen.
+        """
+        rows = [[], *([tokens[i] for i in path] for path in trees.paths(parents))]
+        deepest = max(range(len(rows)), key=lambda i: len(rows[i]))
+        depth = len(rows[deepest])
+        longest = context + rows[deepest]
         kept = self._keep(longest, len(context) - 1)
-        batch = [longest[kept : len(context) + i] + [0] * (rows - 1 - i) for i in range(rows)]
+        start = longest[kept : len(context)]
+        batch = [start + row + [0] * (depth - len(row)) for row in rows]
         if self._kv is not None:
-            self._kv.repeat(rows)
-        every = self._forward(torch.tensor(batch), rows)
+            self._kv.repeat(len(rows))
+        every = self._forward(torch.tensor(batch), depth + 1)
         if self._kv is not None:
-            # The longest row contains all the others, so its keys and values serve them all.
-            self._kv.select(rows - 1)
+            # In a chain the longest row contains all the others; in a tree, most that is wanted.
+            self._kv.select(deepest)
         self._held = longest if self._cached else []
-        return every.diagonal(dim1=0, dim2=1).T
+        return every[torch.arange(len(rows)), torch.tensor([len(row) for row in rows])]
 
     def _keep(self, ids: list[int], at_most: int) -> int:
         """Crop the cache to what it shares with ``ids``; returns how many tokens it then holds."""
+        self._settle(ids)
         kept = min(_common_prefix(self._held, ids), at_most)
         if self._kv is None and (self._cached or self._strict):
             self._kv = KV(self._strict)
@@ -107,6 +145,25 @@ class Lane:
         if self._kv is not None:
             self._kv.keep(kept)
         return kept
+
+    def _keep_tree(self, context: list[int], nodes: list[tuple[int, int]], at_most: int) -> int:
+        """The same for a tree after ``context``, of which the cache may hold a part."""
+        if self._kv is None or self._held != context:
+            return self._keep(context, min(at_most, len(context)))
+        kept = min(len(context) + _common_prefix(self._nodes, nodes), at_most)
+        self._nodes = []
+        self._kv.keep(kept)
+        return kept
+
+    def _settle(self, ids: list[int]) -> None:
+        """Of a tree that the cache holds, keep the branch along which ``ids`` goes on."""
+        nodes, self._nodes, length = self._nodes, [], len(self._held)
+        if nodes and self._kv is not None:
+            tokens, parents = [token for token, _ in nodes], [parent for _, parent in nodes]
+            goes_on = ids[:length] == self._held
+            branch = trees.follow(tokens, parents, ids[length:]) if goes_on else []
+            self._kv.gather(length, [length + i for i in branch])
+            self._held = self._held + [nodes[i][0] for i in branch]
 
     def _in_chunks(self, ids: list[int], start: int, wanted: int) -> torch.Tensor:
         """[tokens from ``wanted`` on, vocabulary]: strict passes over those from ``start`` on.
@@ -143,7 +200,8 @@ class Lane:
 
     def _forward(self, batch: torch.Tensor, last: int, **where: torch.Tensor) -> torch.Tensor:
         """[rows, last, vocabulary]. An interrupted pass leaves an empty lane, not a torn one."""
-        kv, self._kv, self._held = self._kv, None, []
+        kv, self._kv = self._kv, None
+        self._held, self._nodes = [], []
         out = self._model(
             input_ids=batch.to(self._model.device),
             past_key_values=kv,
@@ -155,7 +213,7 @@ class Lane:
         return out.logits[:, -last:]
 
 
-def _common_prefix(a: list[int], b: list[int]) -> int:
+def _common_prefix(a: list, b: list) -> int:
     """Length of the longest common prefix, by halves: lists compare fast, Python loops do not."""
     same, most = 0, min(len(a), len(b))
     if a[:most] == b[:most]:
@@ -167,64 +225,3 @@ def _common_prefix(a: list[int], b: list[int]) -> int:
         else:
             most = middle - 1
     return same
-
-
-def check_model(model: Any, name: str) -> None:
-    """Raises InputError when the model's cache cannot be rolled back, with the reason."""
-    kind = model.config.model_type
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise InputError(f"{name} ({kind}) is an encoder-decoder model: choose a decoder-only one.")
-    if getattr(model, "_is_stateful", False) or not _croppable(model):
-        raise InputError(
-            f"{name} ({kind}) keeps a state that cannot be rolled back to an earlier token, so "
-            "rejected guesses cannot be undone: choose a model with a plain KV cache."
-        )
-
-
-def check_strict(model: Any, name: str) -> None:
-    """Raises InputError when strict passes of this model are not what they promise.
-
-    Tried here, on a few tokens: they agree with a plain pass, and give the same bits in any groups.
-    """
-    ids = list(range(2 * WIDTH))
-    kind = model.config.model_type
-    one, several = Lane(model, strict=True), Lane(model, strict=True)
-    try:
-        rows = torch.cat([one.logits(ids[: n + 1], 1) for n in range(WIDTH, 2 * WIDTH)])
-        fits = _close(rows, Lane(model, cached=False).logits(ids, WIDTH))
-    except (IndexError, RuntimeError, TypeError, ValueError):
-        fits, rows = False, torch.empty(0)
-    if not fits:
-        raise InputError(
-            f"{name} ({kind}) does not take the masks that strict numerics needs: "
-            "use --numerics fast."
-        )
-    if not torch.equal(rows, several.logits(ids, WIDTH)):
-        raise InputError(
-            f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: "
-            "use --compile auto, or --numerics fast."
-        )
-
-
-def window(model: Any) -> int | None:
-    """Tokens after which some layer forgets, and its cache can no longer be rolled back."""
-    layers: list[Any] = DynamicCache(config=model.config).layers
-    sizes = [layer.sliding_window for layer in layers if layer.is_sliding]
-    return min(sizes, default=None)
-
-
-def _croppable(model: Any) -> bool:
-    """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives."""
-    lane, ids = Lane(model), [0, 1, 2, 3]
-    try:
-        lane.logits([*ids[:2], 3, 2], 1)
-        return _close(lane.logits(ids, 1), Lane(model, cached=False).logits(ids, 1))
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, RuntimeError, TypeError, ValueError):
-        return False
-
-
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    tolerance = 1e-3 if a.dtype == torch.float32 else 0.25
-    return torch.allclose(a, b, atol=tolerance, rtol=tolerance)

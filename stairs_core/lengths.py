@@ -29,7 +29,7 @@ class Heuristic(Constant):
     """
 
     def observe(self, outcome: Outcome) -> None:
-        drafted = len(outcome.proposal.tokens)
+        drafted = len(outcome.proposal.guesses)
         if drafted:
             more = self._k + 2 if outcome.accepted == drafted else self._k - 1
             self._k = min(max(1, more), K_RANGE[1])
@@ -69,7 +69,7 @@ class Cumulative(Constant):
         return self._product >= self._bound
 
     def observe(self, outcome: Outcome) -> None:
-        drafted = len(outcome.proposal.tokens)
+        drafted = len(outcome.proposal.guesses)
         if drafted:
             changed = self._bound * (0.5 if outcome.accepted == drafted else 2.0)
             self._bound = min(0.9, max(1e-6, changed))
@@ -117,7 +117,7 @@ class CostByPosition(Constant):
         return self._costs.target(drafted + 1) + self._costs.draft * drafted
 
     def observe(self, outcome: Outcome) -> None:
-        drafted = len(outcome.proposal.tokens)
+        drafted = len(outcome.proposal.guesses)
         if not drafted:
             return
         self._checked = [self._FADE * n for n in self._checked]
@@ -166,7 +166,7 @@ class CostByProbability(CostByPosition):
         return min(int(probability * self._BINS), self._BINS - 1)
 
     def observe(self, outcome: Outcome) -> None:
-        drafted = len(outcome.proposal.tokens)
+        drafted = len(outcome.proposal.guesses)
         self._tokens += outcome.accepted + 1
         if drafted and not self._probabilities:  # copied: no draft pass, and no word of the draft's
             self._time += self._costs.target(drafted + 1)

@@ -59,11 +59,12 @@ class Comparison:
     """A lane against the first. ``speedup``: its tokens per second over the first's.
 
     Which is the first's seconds over its own wherever both wrote as many tokens.
-    ``identical``: over the shorter text, where one of them was stopped.
+    ``identical``: over the shorter text, where one of them was stopped; None where chance may have
+    parted them.
     """
 
     speedup: float | None
-    identical: bool
+    identical: bool | None
     first_difference: Difference | None
     calls_saved: int | None
 
@@ -103,12 +104,15 @@ def progress(steps: Sequence[Step]) -> tuple[list[float], list[int]]:
 def compare(first: Recording, other: Recording) -> Comparison:
     """``other`` measured against ``first``, which is the target alone in every race of ours."""
     a, b = fold(first.steps), fold(other.steps)
-    difference = first_difference(first, other)
+    comparable = first.run.comparable and other.run.comparable
+    difference = first_difference(first, other) if comparable else None
     stopped = "stopped" in (first.stop.reason, other.stop.reason)
     rates = a.tokens_per_second, b.tokens_per_second
     return Comparison(
         speedup=rates[1] / rates[0] if all(rates) else None,
-        identical=difference is None and (stopped or a.new_tokens == b.new_tokens),
+        identical=(difference is None and (stopped or a.new_tokens == b.new_tokens))
+        if comparable
+        else None,
         first_difference=difference,
         calls_saved=None if stopped else a.steps - b.steps,
     )
@@ -137,9 +141,10 @@ def judge(margin: float, noise: float | None) -> str:
 
 
 def _committed(recording: Recording) -> list[tuple[int, str, float]]:
-    """Id, text and margin of every new token. Row i of a step judges its token i."""
-    rows = []
+    """Id, text and the target's margin where it stands, of every new token."""
+    found = []
     for step in recording.steps:
-        margins = [p.margin for p in step.predictions]
-        rows += [(t.id, t.text, m) for t, m in zip(step.committed, margins, strict=False)]
-    return rows
+        for token, row in zip(step.tokens, step.rows, strict=True):
+            if token.status in ("accepted", "correction", "bonus"):
+                found.append((token.id, token.text, step.predictions[row].margin))
+    return found

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from . import costs, devices, faster, lane, weights
+from . import checks, costs, devices, faster, weights
 from .costs import Costs
 from .errors import InputError
 from .quiet import quiet
@@ -53,8 +53,30 @@ class Pair:
     def require_strict(self) -> None:
         """Raises InputError when the target cannot keep what strict numerics promises."""
         if not self._strict:
-            lane.check_strict(self.target, self.target_name)
+            checks.check_strict(self.target, self.target_name)
             self._strict.append(True)
+
+    def require_trees(self) -> None:
+        """Raises InputError when the target cannot read a tree in one pass."""
+        if not self.target_takes_trees:
+            raise InputError(
+                f"{self.target_name} ({self.target.config.model_type}) does not take the masks and "
+                "positions that a tree in one pass needs: use --backend matrix_kv or matrix."
+            )
+
+    @cached_property
+    def target_takes_trees(self) -> bool:
+        return checks.takes_trees(self.target)
+
+    @cached_property
+    def draft_takes_trees(self) -> bool:
+        return self.draft is not None and checks.takes_trees(self.draft)
+
+    @property
+    def vocabulary(self) -> int:
+        """Entries of the wider model's output; some models pad it."""
+        models = [m for m in (self.target, self.draft) if m is not None]
+        return max(m.config.get_text_config().vocab_size for m in models)
 
     @property
     def device(self) -> torch.device:
@@ -148,7 +170,7 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
             name, dtype=dtype, use_safetensors=True, local_files_only=local
         )
         model = model.eval().to(device)
-        lane.check_model(model, _short(name))
+        checks.check_model(model, _short(name))
         return model
 
     return _attempt(name, load)
@@ -202,7 +224,7 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 def _context_length(model: Any) -> int:
     config = model.config.get_text_config()
-    limits = (getattr(config, "max_position_embeddings", None), lane.window(model))
+    limits = (getattr(config, "max_position_embeddings", None), checks.window(model))
     return min((n for n in limits if n), default=2**31)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from . import models, verify
 from .metrics import Difference, judge
+from .protocols import Proposal
 from .trace import Recording
 
 if TYPE_CHECKING:
@@ -31,13 +32,13 @@ def measure(pair: Pair, ids: list[int], backend: str, numerics: str) -> float:
     ids = ids[-pair.context_length :]
     first = max(1, len(ids) - _TOKENS)
     one = verify.build("single_kv", pair.target, numerics)
-    alone = torch.cat([one(ids[:at], []) for at in range(first, len(ids) + 1)])
+    alone = torch.cat([one(ids[:at], Proposal([])) for at in range(first, len(ids) + 1)])
     largest = 0.0
     for width in _WIDTHS:
         several = verify.build(backend, pair.target, numerics)
         rows = []
         for at in range(first, len(ids) + 1, width):
-            rows.append(several(ids[:at], ids[at : at + width - 1]))
+            rows.append(several(ids[:at], Proposal(ids[at : at + width - 1])))
         change = torch.cat(rows)[: len(alone)].double() - alone.double()
         largest = max(largest, change.abs().max().item())
     return largest
@@ -52,6 +53,6 @@ def rescored(pair: Pair, first: Recording, difference: Difference) -> Difference
     new = [t.id for step in first.steps for t in step.committed]
     higher = torch.float64 if pair.dtype == "float32" else torch.float32
     target = models.load_stock(models.locate(pair.name)[0], pair.device, higher)
-    logits = verify.build("single", target)(ids + new[: difference.position], [])[0]
+    logits = verify.build("single", target)(ids + new[: difference.position], Proposal([]))[0]
     margin = abs(logits[difference.first_id] - logits[difference.second_id]).item()
     return replace(difference, rescored=margin, verdict=judge(margin, difference.noise))

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 
-from . import drafters, lengths, metrics, noise, text, verify
+from . import choice, drafters, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
 from .engine import Limits, generate
 from .models import Pair
-from .protocols import LengthPolicy
+from .protocols import Kit, LengthPolicy
 from .scribe import Scribe
 from .settings import Settings
 from .trace import Event, Recording, Run, Step, Stop
@@ -32,10 +32,13 @@ class Runner:
             pair.tokenizer, prompt, chat=settings.chat, context_length=pair.context_length
         )
         self._scribe = Scribe(pair.speller, self._ids)
+        self._references = text.read_references(pair.tokenizer, settings.references)
         # Never drafts: it refuses a pair that it cannot use, and says what it is.
-        self._drafter = drafters.build(settings.drafter, pair, lengths.build("constant", 1))
+        self._drafter = drafters.build(settings.drafter, self._kit(lengths.build("constant", 1)))
         if settings.numerics == "strict":
             pair.require_strict()
+        if drafters.REGISTRY[settings.drafter].tree and settings.backend.startswith("single"):
+            pair.require_trees()
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
         self._noise: float | None = None
@@ -77,18 +80,27 @@ class Runner:
         """On fresh lanes: what a warm-up left in a cache must be paid for again."""
         target = verify.build(self.settings.backend, self.pair.target, self.settings.numerics)
         length = self._length()
-        drafter = drafters.build(self.settings.drafter, self.pair, length)
-        return generate(self._ids, target, drafter, scribe, clock, limits, length)
+        kit = self._kit(length)
+        drafter = drafters.build(self.settings.drafter, kit)
+        return generate(self._ids, target, drafter, kit.choice, scribe, clock, limits, length)
+
+    def _kit(self, length: LengthPolicy) -> Kit:
+        pair = self.pair
+        chosen = choice.build(self.settings.sampling, pair.device, pair.vocabulary)
+        return Kit(pair, length, chosen, self._references)
 
     def _length(self) -> LengthPolicy:
-        settings, costs, doubts = self.settings, None, self._drafter.uses_draft_model
+        settings, costs, drafter = self.settings, None, self._drafter
         if settings.length == "cost":
-            costs = self.pair.costs(settings.backend, settings.numerics, drafts=doubts)
-        return lengths.build(settings.length, settings.k, costs, doubts=doubts)
+            drafts = drafter.uses_draft_model
+            costs = self.pair.costs(settings.backend, settings.numerics, drafts=drafts)
+        return lengths.build(settings.length, settings.k, costs, doubts=drafter.doubts)
 
     def measure_noise_against(self, other: Runner) -> None:
         """Where both texts part, measures how far rounding moves a logit there, and just before,
-        in either's passes."""
+        in either's passes. Not where they may part by chance."""
+        if not self.run.comparable:
+            return
         where = metrics.first_difference(self.recording(), other.recording())
         if where is None:
             return
@@ -121,7 +133,7 @@ class Runner:
             k=settings.k,
             backend=settings.backend,
             max_new_tokens=settings.max_new_tokens,
-            exactness=drafter.exactness,
+            exactness=self._kit(lengths.build("constant", 1)).choice.exactness,
             dtype=pair.dtype,
             device=str(pair.device),
             hardware=f"{hardware(pair.device)} ({platform.system()} {platform.machine()})",
@@ -131,6 +143,8 @@ class Runner:
             chat=settings.chat,
             length=settings.length,
             numerics=settings.numerics,
+            sampling=settings.sampling,
+            references=tuple(document.name for document in self._references),
         )
 
 

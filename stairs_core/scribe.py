@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .protocols import Proposal
-from .rules import Verdict
+from .protocols import Proposal, Verdict
 from .text import Speller
 from .trace import Prediction, Status, Token
 
@@ -19,36 +18,39 @@ class Scribe:
         self, proposal: Proposal, verdict: Verdict, committed: int
     ) -> tuple[tuple[Token, ...], tuple[Prediction, ...]]:
         """The tokens of one step, the target's own last, and the target's word after each row."""
-        drafted, accepted = proposal.tokens, verdict.accepted
-        # State i is what is pending after i drafted tokens, where row i ends.
+        guesses, path = proposal.guesses, verdict.path
+        # State i is what is pending where row i ends: after the text, or after token i - 1.
         states, texts = [self._pending], []
-        for token in drafted:
-            text, pending = self._speller.spell(states[-1], token)
+        for token, parent in zip(guesses, proposal.follows, strict=False):
+            text, pending = self._speller.spell(states[parent + 1], token)
             texts.append(text)
             states.append(pending)
-        said = [self._speller.spell(*at) for at in zip(states, verdict.predictions, strict=True)]
-        texts.append(said[accepted][0])
-        self._pending = said[accepted][1] if committed > accepted else states[committed]
-        ids = [*drafted, verdict.predictions[accepted]]
-        labels = statuses(len(drafted), accepted, committed)
-        sources = [proposal.source] * len(drafted) + ["target"]
-        words = [text for text, _ in said]
+        ends = [0, *(i + 1 for i in path)]
+        own, after = self._speller.spell(states[ends[-1]], verdict.own)
+        self._pending = after if committed > len(path) else states[ends[committed]]
+        said = [self._speller.spell(*at)[0] for at in zip(states, verdict.predictions, strict=True)]
+        ids = [*guesses, verdict.own]
+        labels = statuses(proposal, path, committed)
+        sources = [proposal.source] * len(guesses) + ["target"]
+        origins = [*(proposal.origins or [None] * len(guesses)), None]
         return (
-            tuple(map(Token, ids, texts, labels, sources)),
-            tuple(map(Prediction, verdict.predictions, words, verdict.margins)),
+            tuple(map(Token, ids, [*texts, own], labels, sources, origins)),
+            tuple(map(Prediction, verdict.predictions, said, verdict.margins)),
         )
 
 
-def statuses(drafted: int, accepted: int, committed: int) -> list[Status]:
-    """One a token of the step, the target's own last (design, section 7)."""
-    labels: list[Status] = ["accepted"] * accepted
-    if accepted < drafted:
-        labels.append("rejected")
-        labels += ("unchecked",) * (drafted - accepted - 1)
-        labels.append("correction")
-    else:
-        labels.append("bonus")
-    kept = [*range(accepted), drafted]
-    for i in kept[committed:]:
+def statuses(proposal: Proposal, path: list[int], committed: int) -> list[Status]:
+    """One a token of the step, the target's own last (design, section 7).
+
+    What follows the text, or an accepted token, was compared; what follows anything else was not.
+    """
+    kept = {-1, *path}
+    labels: list[Status] = []
+    for i, parent in zip(range(len(proposal.guesses)), proposal.follows, strict=False):
+        compared = "rejected" if parent in kept else "unchecked"
+        labels.append("accepted" if i in kept else compared)
+    last = path[-1] if path else -1
+    labels.append("correction" if last in proposal.follows[: len(labels)] else "bonus")
+    for i in [*path, len(labels) - 1][committed:]:
         labels[i] = "dropped"
     return labels

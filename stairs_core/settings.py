@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from . import drafters
 from .errors import InputError
+from .sampling import Sampling
 
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("single_kv", "single", "matrix_kv", "matrix")
@@ -32,7 +33,8 @@ class Settings:
     ``backend``: how the stairs are computed (see ``verify``). ``chat``: wrap the prompt in the
     tokenizer's chat template.
     ``length``: how many to guess next, of ``LENGTHS``. ``numerics``: ``strict`` gives the same bits
-    however tokens are grouped into passes.
+    however tokens are grouped into passes. ``sampling``: None for greedy decoding. ``references``:
+    text files that may be copied from.
     """
 
     drafter: str = "model"
@@ -42,6 +44,8 @@ class Settings:
     chat: bool = False
     length: str = "constant"
     numerics: str = "fast"
+    sampling: Sampling | None = None
+    references: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("drafter", self.drafter, drafters.NAMES)
@@ -55,10 +59,17 @@ class Settings:
                 f"The backend {self.backend} has no strict numerics, because its passes have as "
                 "many rows as the guess: use single_kv or single."
             )
+        if self.numerics == "strict" and drafters.REGISTRY[self.drafter].tree:
+            raise InputError(
+                f"The drafter {self.drafter} has no strict numerics, because the tokens of a tree "
+                "do not stand where they will stand in the text: use --numerics fast."
+            )
 
     def alone(self) -> Settings:
         """The target decoding alone in the fastest way there is: what speedups are over."""
-        return Settings("none", max_new_tokens=self.max_new_tokens, chat=self.chat)
+        return Settings(
+            "none", max_new_tokens=self.max_new_tokens, chat=self.chat, sampling=self.sampling
+        )
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from .errors import InputError
+from .protocols import Document
 
 Pending = tuple[int, ...]
 """Ids that end inside a character: their text comes with the id that completes it."""
@@ -87,3 +90,15 @@ def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> l
             f"they add: shorten it by {len(ids) - context_length + 1} or more."
         )
     return ids
+
+
+def read_references(tokenizer: Any, files: Iterable[str]) -> list[Document]:
+    """The texts of files in the target's tokens. Raises InputError for one that is none."""
+    found = []
+    for file in files:
+        try:
+            words = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise InputError(f"The reference {file} cannot be read: name a text file.") from e
+        found.append(Document(Path(file).name, tokenizer.encode(words, add_special_tokens=False)))
+    return found

@@ -40,16 +40,17 @@ def report(compared: Sequence[Comparison]) -> dict[str, Any]:
     """What ``--json`` says of the texts; nothing where none were compared."""
     if not compared:
         return {}
+    said = [c.identical for c in compared]
     parted = [asdict(c.first_difference) for c in compared if c.first_difference]
     return {
-        "identical": all(c.identical for c in compared),
+        "identical": None if None in said else all(said),
         "first_difference": parted[0] if parted else None,
     }
 
 
 def status(compared: Sequence[Comparison]) -> int:
     """1 when a text differs by more than rounding, else 0."""
-    return int(any(not c.identical and not _tie(c) for c in compared))
+    return int(any(c.identical is False and not _tie(c) for c in compared))
 
 
 def _tie(result: Comparison) -> bool:

@@ -22,27 +22,33 @@ from .lane import Lane
 if TYPE_CHECKING:
     import torch
 
-    from .protocols import Verifier
+    from .protocols import Proposal, Verifier
 
 
 class OnePass:
-    """``single`` and ``single_kv``: the longest row alone, read at its last N + 1 positions."""
+    """``single`` and ``single_kv``: the longest row alone, read at its last N + 1 positions.
+
+    A tree has no longest row; its branches stand side by side and are hidden from each other.
+    """
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    def __call__(self, context: list[int], drafted: list[int]) -> torch.Tensor:
-        return self._lane.logits(context + drafted, len(drafted) + 1)
+    def __call__(self, context: list[int], proposal: Proposal) -> torch.Tensor:
+        tokens, rows = proposal.tokens, len(proposal.tokens) + 1
+        if proposal.parents is None:
+            return self._lane.logits(context + tokens, rows)
+        return self._lane.tree(context, tokens, proposal.parents, rows)
 
 
 class Matrix:
-    """``matrix`` and ``matrix_kv``: every prefix is a row, read at its own end."""
+    """``matrix`` and ``matrix_kv``: every prefix, or branch, is a row, read at its own end."""
 
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    def __call__(self, context: list[int], drafted: list[int]) -> torch.Tensor:
-        return self._lane.stairs(context, drafted)
+    def __call__(self, context: list[int], proposal: Proposal) -> torch.Tensor:
+        return self._lane.stairs(context, proposal.tokens, [*proposal.follows])
 
 
 def build(backend: str, model: Any, numerics: str = "fast") -> Verifier:

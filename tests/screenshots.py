@@ -14,7 +14,7 @@ import browsing
 import page_runs
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from stairs_core import trace
+from stairs_core import tracefile
 
 WIDTHS = (1280, 390)
 THEMES = ("light", "dark")
@@ -41,10 +41,10 @@ def main(folder: Path) -> None:
 
 
 def _recordings(folder: Path) -> Path:
-    trace.write(folder / "made-up.jsonl", page_runs.pair())
+    tracefile.write(folder / "made-up.jsonl", page_runs.pair())
     words = page_runs.words(page_runs.STORY)
     hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
-    trace.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
+    tracefile.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
     return folder
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from recordings import recording
 
-from stairs_core import cli, models, trace
+from stairs_core import cli, models, tracefile
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "Once upon a time there was"
@@ -50,5 +50,5 @@ def refused(status: int, out: str, err: str) -> str:
 
 @pytest.fixture
 def trace_file(tmp_path) -> Path:
-    trace.write(tmp_path / "t.jsonl", [recording(), recording(" \x1b[2J")])
+    tracefile.write(tmp_path / "t.jsonl", [recording(), recording(" \x1b[2J")])
     return tmp_path / "t.jsonl"

@@ -13,7 +13,7 @@ import page_runs
 import pytest
 
 import app
-from stairs_core import live, metrics, trace
+from stairs_core import live, metrics, tracefile
 from stairs_core.errors import InputError
 from stairs_core.render import charts, page
 from stairs_core.settings import AUTO_K
@@ -76,7 +76,7 @@ def test_a_run_streams_a_trace_that_only_grows(engine):
     assert all(b.startswith(a) for a, b in zip(texts, texts[1:], strict=False))
     assert len({v["run"] for v in values}) == 1
     assert [v["running"] for v in values] == [True] * (len(values) - 1) + [False]
-    assert trace.loads(texts[-1]) == engine.lanes
+    assert tracefile.loads(texts[-1]) == engine.lanes
     assert engine.asked[0][1].k == 5
 
 
@@ -84,7 +84,7 @@ def test_the_download_is_the_trace_that_was_shown(engine):
     for updates in app.run(*ASKED, VISITOR):
         if "download" in updates:
             offered = updates["download"]["value"]
-            assert trace.read(offered) == engine.lanes
+            assert tracefile.read(offered) == engine.lanes
             return
     pytest.fail("nothing was offered")
 
@@ -105,7 +105,7 @@ def test_stop_ends_the_visitors_run_and_no_other(engine):
         app.stop(SimpleNamespace(session_hash="somebody else"))
         if len(updates) == 3:
             app.stop(VISITOR)
-    lanes = trace.loads(last(updates, "stage")["trace"])
+    lanes = tracefile.loads(last(updates, "stage")["trace"])
     assert 0 < len(lanes[1].steps) < len(engine.lanes[1].steps)
 
 
@@ -177,9 +177,9 @@ def test_an_engine_that_breaks_is_one_sentence(monkeypatch, caplog, error, text)
 
 def test_a_trace_can_be_opened(tmp_path):
     path = tmp_path / "mine.jsonl"
-    trace.write(path, page_runs.pair())
+    tracefile.write(path, page_runs.pair())
     shown = app.open_trace(str(path))
-    assert trace.loads(shown["stage"]["trace"]) == page_runs.pair()
+    assert tracefile.loads(shown["stage"]["trace"]) == page_runs.pair()
     assert shown["stage"]["source"]["kind"] == "file"
     assert "mine.jsonl" in shown["stage"]["source"]["text"]
     assert shown["notice"] == page.notice()
@@ -190,7 +190,7 @@ def test_a_recorded_run_says_that_it_is_one(tmp_path, monkeypatch):
     monkeypatch.setattr(app, "TRACES", tmp_path)
     assert app.recorded() == {}
     assert app.open_recorded(None) == {}
-    trace.write(tmp_path / "a-fox.jsonl", page_runs.pair())
+    tracefile.write(tmp_path / "a-fox.jsonl", page_runs.pair())
     shown = app.open_recorded("a fox")["stage"]
     assert shown["source"]["kind"] == "recorded"
     assert "no machine (made up)" in shown["source"]["text"]
@@ -213,7 +213,7 @@ def _newer(text):
 )
 def test_a_file_that_is_no_trace_is_one_sentence(tmp_path, change, word):
     path = tmp_path / "bad.jsonl"
-    path.write_text(change(trace.dumps(page_runs.pair())), encoding="utf-8")
+    path.write_text(change(tracefile.dumps(page_runs.pair())), encoding="utf-8")
     updates = app.open_trace(str(path))
     assert list(updates) == ["notice"]
     assert word in updates["notice"]["text"]

@@ -11,6 +11,7 @@ import torch
 from stairs_core import models, noise, verdicts
 from stairs_core.cli import main
 from stairs_core.errors import InputError
+from stairs_core.protocols import Proposal
 from stairs_core.race import Runner, race
 from stairs_core.settings import Settings
 
@@ -34,7 +35,7 @@ def parted(pair, margin: float):
         pass
     first, other = (r.recording() for r in runners)
     prefix = runners[0].prompt_ids + [t.id for s in first.steps[:7] for t in s.committed]
-    row = noise.verify.build("single", pair.target)(prefix, [])[0]
+    row = noise.verify.build("single", pair.target)(prefix, Proposal([]))[0]
     rest = row.clone()
     rest[row.argmax()] = -torch.inf
     wrong = int(rest.argmax())

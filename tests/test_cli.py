@@ -14,7 +14,7 @@ import pytest
 from recordings import recording
 from shell import PROMPT, ROOT, decode, python, refused, stairs, trace_file  # noqa: F401
 
-from stairs_core import cli, commands, trace
+from stairs_core import cli, commands, trace, tracefile
 from stairs_core.race import Runner
 from stairs_core.render.cells import visible
 
@@ -53,7 +53,7 @@ def test_run_says_all_that_was_promised(stairs, tmp_path):
     assert report["stop_reason"] == "length"
     assert (report["k"], report["drafter"], report["backend"]) == (3, "model", "matrix")
     assert report["drafted"] >= report["checked"] >= report["accepted"] > 0
-    (saved,) = trace.read(file)
+    (saved,) = tracefile.read(file)
     assert [t.id for s in saved.steps for t in s.committed] == report["token_ids"]
     assert saved.stop.text == report["text"]
     assert saved.run.prompt == PROMPT
@@ -112,7 +112,7 @@ def test_race_compares_the_lanes(stairs, tmp_path):
     assert report["identical"] is True
     assert report["first_difference"] is None
     assert first["token_ids"] == last["token_ids"]
-    assert [lane.run.name for lane in trace.read(file)] == ["none", "model"]
+    assert [lane.run.name for lane in tracefile.read(file)] == ["none", "model"]
     assert stairs("show", str(file))[0] == 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 from shell import ROOT, decode, python, refused, stairs, trace_file  # noqa: F401
 
-from stairs_core import cli, models, race, settings, trace, training
+from stairs_core import cli, models, race, settings, tracefile, training
 from stairs_core.race import Runner
 
 EARLY = {
@@ -124,7 +124,7 @@ def test_an_interrupted_run_keeps_what_it_made(stairs, monkeypatch, tmp_path, af
     assert (status, err) == (130, "")
     report = json.loads(out.splitlines()[-1])
     assert (report["new_tokens"], report["stop_reason"]) == (steps, "stopped")
-    (saved,) = trace.read(file)
+    (saved,) = tracefile.read(file)
     assert len(saved.steps) == steps
     assert saved.stop.text == report["text"]
 
@@ -163,7 +163,7 @@ def test_a_failure_is_one_sentence_and_keeps_the_trace(stairs, monkeypatch, tmp_
     status, out, err = stairs(*decode("--json", "--trace", str(file)))
     assert (status, out) == (1, "")
     assert err == "Stairs failed: RuntimeError: no memory \u241b[2J.\n"
-    assert len(trace.read(file)[0].steps) == 5
+    assert len(tracefile.read(file)[0].steps) == 5
     monkeypatch.setenv("STAIRS_DEBUG", "1")
     with pytest.raises(RuntimeError):
         stairs(*decode("--json"))

@@ -20,7 +20,9 @@ DEAR = Costs(((1, 1.0), (33, 1.0)), 2.0)
 
 
 def told(policy, drafted: int, accepted: int) -> None:
-    policy.observe(Outcome(Proposal([1] * drafted, "model"), accepted, [1], torch.empty(0)))
+    policy.observe(
+        Outcome(Proposal([1] * drafted, "model"), [*range(accepted)], [1], torch.empty(0))
+    )
 
 
 def settle(costs: Costs, right: float, most: int = 16) -> list[int]:

@@ -12,7 +12,7 @@ import pytest
 from conftest import make_model, perturb, save_pair
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from stairs_core import trace
+from stairs_core import tracefile
 
 HOSTILE_PROMPT = "Once <img src=x onerror=alert(1)> ${1+1} {{value}} </script>"
 COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
@@ -23,10 +23,10 @@ expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is b
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces")
-    trace.write(folder / "a-fox-and-a-key.jsonl", page_runs.pair())
+    tracefile.write(folder / "a-fox-and-a-key.jsonl", page_runs.pair())
     words = page_runs.words(page_runs.STORY)
     hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
-    trace.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
+    tracefile.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
     return folder
 
 
@@ -254,7 +254,7 @@ def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
         page.locator("#trace-download").click()
     path = tmp_path / "saved.jsonl"
     download.value.save_as(path)
-    lanes = trace.read(path)
+    lanes = tracefile.read(path)
     assert [lane.stop.reason for lane in lanes] == ["stopped", "stopped"]
     page.reload()
     expect(page.locator("#summary")).to_contain_text("1.99 ×")
@@ -308,7 +308,7 @@ def test_a_bad_file_is_one_sentence(visit, tmp_path):
     facts = _facts(page)
     for name, text, words in [
         ("notes.txt", "hello", "not a Stairs trace"),
-        ("cut.jsonl", trace.dumps(page_runs.pair())[:-2000], "cut off"),
+        ("cut.jsonl", tracefile.dumps(page_runs.pair())[:-2000], "cut off"),
         ("large.jsonl", " " * (50 * 2**20), "MB"),
     ]:
         path = tmp_path / name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stairs_core import trace
+from stairs_core import trace, tracefile
 from stairs_core.metrics import compare, fold
 from stairs_core.race import Runner, race
 from stairs_core.settings import Settings
@@ -27,7 +27,7 @@ def test_a_race_tells_heads_then_steps_then_ends(tiny_pair):
         parts = summary.draft_seconds + summary.verify_seconds + summary.other_seconds
         assert parts == pytest.approx(summary.seconds)
     assert compare(*(r.recording() for r in runners)).identical
-    assert trace.loads(trace.dumps([r.recording() for r in runners])) == [
+    assert tracefile.loads(tracefile.dumps([r.recording() for r in runners])) == [
         r.recording() for r in runners
     ]
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from stairs_core import noise
+from stairs_core.checks import check_strict
 from stairs_core.errors import InputError
 from stairs_core.kv import BLOCK
-from stairs_core.lane import Lane, check_strict
+from stairs_core.lane import Lane
 from stairs_core.lean import LeanLlama
 from stairs_core.settings import Settings
 

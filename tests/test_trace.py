@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from recordings import head, recording
 
-from stairs_core import trace
+from stairs_core import tracefile
 from stairs_core.errors import InputError
 from stairs_core.trace import Recording, Stop
 
@@ -25,7 +25,7 @@ HOSTILE = [
 
 
 def lines(*recordings: Recording) -> list[dict]:
-    return list(trace.events(recordings or [recording()]))
+    return list(tracefile.events(recordings or [recording()]))
 
 
 def dump(records: list[dict]) -> str:
@@ -34,7 +34,7 @@ def dump(records: list[dict]) -> str:
 
 def refusal(text: str) -> str:
     with pytest.raises(InputError) as caught:
-        trace.loads(text, "x.jsonl")
+        tracefile.loads(text, "x.jsonl")
     return sentence(caught.value)
 
 
@@ -50,8 +50,8 @@ def sentence(error: Exception) -> str:
 def test_a_trace_comes_back_as_it_was_written(tmp_path, text):
     lanes = [recording(text), replace(recording(text), run=head(name=text, prompt=text, chat=True))]
     file = tmp_path / "a.jsonl"
-    trace.write(file, lanes)
-    assert trace.read(file) == lanes
+    tracefile.write(file, lanes)
+    assert tracefile.read(file) == lanes
     # JSON Lines for any reader: one object a line, and nothing in a string ends one.
     assert len(file.read_bytes().split(b"\n")) == 2 * 4 + 1
     assert [json.loads(line)["lane"] for line in file.read_bytes().splitlines()] == [0] * 4 + [
@@ -62,17 +62,17 @@ def test_a_trace_comes_back_as_it_was_written(tmp_path, text):
 def test_lanes_may_be_interleaved():
     a, b = lines(), [{**r, "lane": 1} for r in lines()]
     mixed = [r for pair in zip(a, b, strict=True) for r in pair]
-    assert trace.loads(dump(mixed)) == [recording(), recording()]
+    assert tracefile.loads(dump(mixed)) == [recording(), recording()]
 
 
 def test_a_lane_without_steps_comes_back():
     empty = Recording(head(), (), Stop("stopped", ""))
-    assert trace.loads(trace.dumps([empty])) == [empty]
+    assert tracefile.loads(tracefile.dumps([empty])) == [empty]
 
 
 def test_unknown_fields_and_windows_line_ends_are_let_by():
     odd = dump([{**r, "later": [1]} for r in lines()]).replace("\n", "\r\n")
-    assert trace.loads(odd) == [recording()]
+    assert tracefile.loads(odd) == [recording()]
 
 
 def test_committed_tokens_are_the_ones_in_the_text():
@@ -83,17 +83,17 @@ def test_committed_tokens_are_the_ones_in_the_text():
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path):
-    whole = trace.dumps([recording()]).encode()
+    whole = tracefile.dumps([recording()]).encode()
     file = tmp_path / "cut.jsonl"
     head_length = whole.index(b"\n")
     for size in range(len(whole) - 1):
         file.write_bytes(whole[:size])
         with pytest.raises(InputError) as caught:
-            trace.read(file)
+            tracefile.read(file)
         told = sentence(caught.value)
         assert "cut off" in told or size < head_length, (size, told)
     file.write_bytes(whole[:-1])
-    assert trace.read(file) == [recording()], "only the last line break is missing"
+    assert tracefile.read(file) == [recording()], "only the last line break is missing"
 
 
 def test_a_file_that_is_no_trace_is_refused(tmp_path):
@@ -111,17 +111,17 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path):
     }.items():
         file.write_bytes(data)
         with pytest.raises(InputError, match=reason) as caught:
-            trace.read(file)
+            tracefile.read(file)
         assert "no.jsonl" in sentence(caught.value)
 
 
 def test_a_file_that_cannot_be_read_or_written_is_refused(tmp_path):
     for path in (tmp_path / "missing.jsonl", tmp_path):
         with pytest.raises(InputError, match="cannot be read") as caught:
-            trace.read(path)
+            tracefile.read(path)
         sentence(caught.value)
     with pytest.raises(InputError, match="cannot be written") as caught:
-        trace.write(tmp_path, [recording()])
+        tracefile.write(tmp_path, [recording()])
     sentence(caught.value)
 
 
@@ -130,7 +130,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
     with file.open("wb") as f:
         f.truncate(50 * 2**20)
     with pytest.raises(InputError, match="50 MB") as caught:
-        trace.read(file)
+        tracefile.read(file)
     sentence(caught.value)
 
 

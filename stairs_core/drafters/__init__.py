@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..errors import InputError
+
 if TYPE_CHECKING:
-    from ..models import Pair
-    from ..protocols import Drafter, LengthPolicy
+    from ..lane import Lane
+    from ..protocols import Drafter, Kit
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What can be said of a drafter without loading it. ``tree``: whether it guesses trees."""
+
+    words: str
+    tree: bool = False
+
 
 REGISTRY = {
-    "none": "no guesses: the target decodes alone, through the same loop",
-    "model": "a small model of the same tokenizer guesses K tokens, one after another",
-    "lookup": "copies what followed the last tokens where they stood before; no second model",
-    "hybrid": "copies where the text repeats itself at length, else asks the draft model",
+    "none": Method("no guesses: the target decodes alone, through the same loop"),
+    "model": Method("a small model of the same tokenizer guesses K tokens, one after another"),
+    "lookup": Method("copies what followed the last tokens where they stood before"),
+    "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
 }
 NAMES = tuple(REGISTRY)
 
 
-def build(name: str, pair: Pair, length: LengthPolicy) -> Drafter:
+def build(name: str, kit: Kit) -> Drafter:
     """A drafter with no state but its own, for one run at a time.
 
-    ``length``: where a drafter knows how sure it is, it asks this whether to go on.
-
     The module is imported here and not above, so that names can be checked without torch.
-    Raises InputError when the pair lacks what the drafter needs.
+    Raises InputError when the kit lacks what the drafter needs.
     """
-    return import_module(f".{name}", __package__).build(pair, length)
+    return import_module(f".{name.replace('-', '_')}", __package__).build(kit)
+
+
+def draft_lane(kit: Kit, instead: str) -> Lane:
+    """A lane of the pair's draft model. Raises InputError when it has none, naming another way."""
+    from ..lane import Lane
+
+    if kit.pair.draft is None:
+        raise InputError(
+            f"{kit.pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
+            f"{instead}."
+        )
+    return Lane(kit.pair.draft)

@@ -6,20 +6,14 @@ of three tokens, then two, then one; the most recent place wins.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..ngrams import NGrams
-from ..protocols import Outcome, Proposal
-
-if TYPE_CHECKING:
-    from ..models import Pair
-    from ..protocols import LengthPolicy
+from ..protocols import Kit, Outcome, Proposal
 
 
 class LookupDrafter:
     name = "lookup"
-    exactness = "token-exact"
     uses_draft_model = False
+    doubts = False
 
     def __init__(self) -> None:
         self._ngrams = NGrams()
@@ -31,5 +25,5 @@ class LookupDrafter:
         """Nothing to learn: the text itself is the memory."""
 
 
-def build(pair: Pair, length: LengthPolicy) -> LookupDrafter:
+def build(kit: Kit) -> LookupDrafter:
     return LookupDrafter()

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from ..protocols import Outcome, Proposal
-
-if TYPE_CHECKING:
-    from ..models import Pair
-    from ..protocols import LengthPolicy
+from ..protocols import Kit, Outcome, Proposal
 
 
 class NoDrafter:
     name = "none"
-    exactness = "token-exact"
     uses_draft_model = False
+    doubts = False
 
     def propose(self, context: list[int], k: int) -> Proposal:
         return Proposal([], self.name)
@@ -23,5 +17,5 @@ class NoDrafter:
         """Nothing to learn from."""
 
 
-def build(pair: Pair, length: LengthPolicy) -> NoDrafter:
+def build(kit: Kit) -> NoDrafter:
     return NoDrafter()

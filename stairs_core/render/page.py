@@ -187,6 +187,9 @@ def verdict(lanes: Sequence[Recording], running: bool = False) -> dict[str, str]
     if both is None:
         words = "Same text: not compared, the trace does not hold both lanes."
         return {"state": "open", "text": words}
+    if both.identical is None:
+        words = "Same text: not compared, each lane drew its own; both follow the target's law."
+        return {"state": "open", "text": words}
     if both.first_difference:
         d = both.first_difference
         return {

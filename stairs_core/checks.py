@@ -1,0 +1,87 @@
+"""What a model must be able to do before it is used, tried out on a few tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from .errors import InputError
+from .lane import WIDTH, Lane
+
+
+def check_model(model: Any, name: str) -> None:
+    """Raises InputError when the model's cache cannot be rolled back, with the reason."""
+    kind = model.config.model_type
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise InputError(f"{name} ({kind}) is an encoder-decoder model: choose a decoder-only one.")
+    if getattr(model, "_is_stateful", False) or not _croppable(model):
+        raise InputError(
+            f"{name} ({kind}) keeps a state that cannot be rolled back to an earlier token, so "
+            "rejected guesses cannot be undone: choose a model with a plain KV cache."
+        )
+
+
+def check_strict(model: Any, name: str) -> None:
+    """Raises InputError when strict passes of this model are not what they promise.
+
+    Tried here, on a few tokens: they agree with a plain pass, and give the same bits in any groups.
+    """
+    ids = list(range(2 * WIDTH))
+    kind = model.config.model_type
+    one, several = Lane(model, strict=True), Lane(model, strict=True)
+    try:
+        rows = torch.cat([one.logits(ids[: n + 1], 1) for n in range(WIDTH, 2 * WIDTH)])
+        fits = _close(rows, Lane(model, cached=False).logits(ids, WIDTH))
+    except (IndexError, RuntimeError, TypeError, ValueError):
+        fits, rows = False, torch.empty(0)
+    if not fits:
+        raise InputError(
+            f"{name} ({kind}) does not take the masks that strict numerics needs: "
+            "use --numerics fast."
+        )
+    if not torch.equal(rows, several.logits(ids, WIDTH)):
+        raise InputError(
+            f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: "
+            "use --compile auto, or --numerics fast."
+        )
+
+
+def takes_trees(model: Any) -> bool:
+    """Whether a pass over a tree gives what passes over its branches give, tried on two."""
+    context, tokens, parents = [1, 2, 3], [4, 5, 6, 7], [-1, -1, 0, 1]
+    try:
+        rows = Lane(model).tree(context, tokens, parents, 5)
+        said = [
+            Lane(model).logits(context + branch, 1)[0] for branch in ([], [4], [5], [4, 6], [5, 7])
+        ]
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+        return False
+    return _close(rows, torch.stack(said))
+
+
+def window(model: Any) -> int | None:
+    """Tokens after which some layer forgets, and its cache can no longer be rolled back."""
+    layers: list[Any] = DynamicCache(config=model.config).layers
+    sizes = [layer.sliding_window for layer in layers if layer.is_sliding]
+    return min(sizes, default=None)
+
+
+def _croppable(model: Any) -> bool:
+    """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives."""
+    lane, ids = Lane(model), [0, 1, 2, 3]
+    try:
+        lane.logits([*ids[:2], 3, 2], 1)
+        return _close(lane.logits(ids, 1), Lane(model, cached=False).logits(ids, 1))
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, RuntimeError, TypeError, ValueError):
+        return False
+
+
+def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
+    tolerance = 1e-3 if a.dtype == torch.float32 else 0.25
+    return torch.allclose(a, b, atol=tolerance, rtol=tolerance)
