@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,6 @@ class Pair:
     eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
-    _costs: dict[tuple[str, str, bool], Costs] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-    _strict: list[bool] = field(default_factory=list, compare=False, repr=False)
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
@@ -52,9 +48,17 @@ class Pair:
 
     def require_strict(self) -> None:
         """Raises InputError when the target cannot keep what strict numerics promises."""
-        if not self._strict:
-            lane.check_strict(self.target, self.target_name)
-            self._strict.append(True)
+        _ = self._strict  # asked again, it is not measured again
+
+    @cached_property
+    def _costs(self) -> dict[tuple[str, str, bool], Costs]:
+        return {}
+
+    @cached_property
+    def _strict(self) -> bool:
+        """True; raises as ``lane.check_strict`` does."""
+        lane.check_strict(self.target, self.target_name)
+        return True
 
     @property
     def device(self) -> torch.device:
