@@ -14,7 +14,7 @@ from .metrics import compare, fold
 from .models import BUNDLED, Pair
 from .peers import Peer, against_transformers, gpt_fast
 from .race import Runner, race
-from .settings import AUTO_K, Settings
+from .settings import AUTO, Settings
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
@@ -82,10 +82,10 @@ def ours(pair: Pair, ks: Sequence[int], new: int) -> dict[str, Settings]:
         middle = ks[len(ks) // 2]
         if strict:
             lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
-        lanes["model, K auto"] = lane("model", AUTO_K, length="cost")
-        lanes["hybrid, K auto"] = lane("hybrid", AUTO_K, length="cost")
+        lanes["model, K auto"] = lane("model", **AUTO)
+        lanes["hybrid, K auto"] = lane("hybrid", **AUTO)
     lanes["lookup, K = 10"] = lane("lookup", 10)
-    lanes["lookup, K auto"] = lane("lookup", AUTO_K, length="cost")
+    lanes["lookup, K auto"] = lane("lookup", **AUTO)
     return lanes
 
 
