@@ -17,7 +17,7 @@ from .scribe import Scribe
 from .settings import Settings
 from .trace import Event, Recording, Run, Step, Stop
 
-_WARM_UP_TOKENS = 8
+WARM_UP_TOKENS = 8
 
 
 class Runner:
@@ -55,7 +55,7 @@ class Runner:
 
     def warm_up(self) -> None:
         """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
-        limits = Limits.of(len(self._ids), _WARM_UP_TOKENS, self.pair.context_length)
+        limits = Limits.of(len(self._ids), WARM_UP_TOKENS, self.pair.context_length)
         scribe, clock = Scribe(self.pair.speller, self._ids), Clock(self.pair.device)
         for _ in self._generate(scribe, clock, limits):
             pass
