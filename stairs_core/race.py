@@ -88,14 +88,15 @@ class Runner:
 
     def measure_noise_against(self, other: Runner) -> None:
         """Where both texts part, measures how far rounding moves a logit there, and just before,
-        in either's passes."""
+        in either's passes. The largest of several such measurements stays."""
         where = metrics.first_difference(self.recording(), other.recording())
         if where is None:
             return
         new = [t.id for s in self.steps for t in s.committed]
         ids = self._ids + new[: where.position]
         ways = {(r.settings.backend, r.settings.numerics) for r in (self, other)}
-        self._noise = max(noise.measure(self.pair, ids, *way) for way in ways)
+        measured = (noise.measure(self.pair, ids, *way) for way in ways)
+        self._noise = max(self._noise or 0.0, *measured)
 
     def recording(self) -> Recording:
         """What was decoded so far; a run that was left midway counts as stopped."""
