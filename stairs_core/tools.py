@@ -48,15 +48,17 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def widen(args: argparse.Namespace) -> int:
-    progress("Widening")
     from . import widen as widening
     from .devices import device, dtype
 
-    sizes = [widening.Size.parse(text) if text else None for text in (args.target, args.draft)]
-    assert sizes[0] is not None
+    target = widening.Size.parse(args.target)
+    draft = widening.Size.parse(args.draft) if args.draft else None
     kind = dtype(args.dtype, device("cpu"))
-    widening.widen_pair(args.pair, Path(args.out), sizes[0], sizes[1], kind)
-    progress("")
+    progress("Widening")
+    try:
+        widening.widen_pair(args.pair, Path(args.out), target, draft, kind)
+    finally:
+        progress("")
     print(f"{args.out} holds the widened pair: pass it as --pair.")
     return 0
 
