@@ -126,8 +126,6 @@ def lean_pair(tiny_pair):
         tiny_pair,
         target=LeanLlama(tiny_pair.target),
         draft=LeanLlama(tiny_pair.draft),
-        _costs={},
-        _strict=[],
     )
 
 
