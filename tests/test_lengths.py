@@ -25,6 +25,18 @@ def told(policy, drafted: int, accepted: int) -> None:
     )
 
 
+def test_costs_are_learned_from_the_run():
+    """Measured as cheap, seen to be dear: no more guesses; and the other way round."""
+    for costs, seen, most in ((CHEAP, 2.0, 1), (DEAR, 0.01, 16)):
+        policy = lengths.CostByPosition(16, costs)
+        assert (policy.next() > 8) == (costs is CHEAP)
+        for _ in range(40):
+            n = max(policy.next(), 1)
+            guess = Proposal([1] * n, "model")
+            policy.observe(Outcome(guess, [*range(n)], [1], torch.empty(0), seen * n, 1.0))
+        assert (policy.next() <= 1) == (most == 1)
+
+
 def settle(costs: Costs, right: float, most: int = 16) -> list[int]:
     """The lengths chosen while guesses hold with a probability, the last fifty of 200."""
     policy, generator, chosen = (
