@@ -25,6 +25,10 @@ REGISTRY = {
     "none": Method("no guesses: the target decodes alone, through the same loop"),
     "model": Method("a small model of the same tokenizer guesses K tokens, one after another"),
     "lookup": Method("copies what followed the last tokens where they stood before"),
+    "suffix": Method(
+        "copies after the longest end of the text that stood before or in a --reference"
+    ),
+    "reference": Method("copies what follows the last tokens in the texts of --reference"),
     "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
 }
 NAMES = tuple(REGISTRY)
