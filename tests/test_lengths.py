@@ -176,7 +176,10 @@ def test_the_ideal_speedup_of_a_run(tiny_pair):
 
 
 def test_copying_takes_the_longest_and_the_latest():
-    find = NGrams().copy
+    def find(text: list[int], count: int) -> tuple[list[int], int]:
+        copy = NGrams().copy(text, count)
+        return copy.tokens, copy.same
+
     assert find([1, 2, 3], 4) == ([], 0)
     text = [7, 1, 2, 3, 50, 51, 9, 1, 2, 3, 60, 61, 8, 2, 3, 70, 1, 2, 3]
     assert find(text, 2) == ([60, 61], 3)
@@ -186,14 +189,15 @@ def test_copying_takes_the_longest_and_the_latest():
 
 def test_copying_goes_on_into_what_it_copied():
     text = [1, 2, 3, 1, 2, 3, 1, 2, 3]
-    copied, same = NGrams().copy(text, 7, look=99)
-    assert copied == [1, 2, 3, 1, 2, 3, 1]
-    assert same == 6
-    assert NGrams().copy(text, 7, look=5)[1] == 5
+    copy = NGrams().copy(text, 7, look=99)
+    assert copy.tokens == [1, 2, 3, 1, 2, 3, 1]
+    assert copy.same == 6
+    assert [text[origin.at] for origin in copy.origins] == copy.tokens
+    assert NGrams().copy(text, 7, look=5).same == 5
 
 
 def test_copying_forgets_another_text():
     index = NGrams()
-    assert index.copy([1, 2, 3, 4, 1, 2], 2) == ([3, 4], 2)
-    assert index.copy([9, 9, 1, 2], 2)[0] == []
-    assert index.copy([9, 9, 1, 2, 9], 1)[0] == [1]
+    assert index.copy([1, 2, 3, 4, 1, 2], 2).tokens == [3, 4]
+    assert index.copy([9, 9, 1, 2], 2).tokens == []
+    assert index.copy([9, 9, 1, 2, 9], 1).tokens == [1]

@@ -24,14 +24,16 @@ class Method:
 REGISTRY = {
     "none": Method("no guesses: the target decodes alone, through the same loop"),
     "model": Method("a small model of the same tokenizer guesses K tokens, one after another"),
+    "tree": Method("the draft model's K likeliest tokens, several ways where it doubts", tree=True),
+    "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
     "lookup": Method("copies what followed the last tokens where they stood before"),
-    "tree": Method(
-        "the draft model's K likeliest tokens, several ways on where it doubts", tree=True
+    "suffix": Method(
+        "copies after the longest end of the text that stood before, or in references"
     ),
+    "reference": Method("copies what follows the last tokens in the texts of --reference"),
     "recycle": Method("what the target found likely after a token when it last read it", tree=True),
     "lookahead": Method("n-grams from a window in which the target writes ahead", tree=True),
     "jacobi": Method("what the target said behind a guess that did not hold"),
-    "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
 }
 NAMES = tuple(REGISTRY)
 
