@@ -29,6 +29,12 @@ REGISTRY = {
         "copies after the longest end of the text that stood before or in a --reference"
     ),
     "reference": Method("copies what follows the last tokens in the texts of --reference"),
+    "tree": Method(
+        "the draft model's K likeliest tokens, several ways on where it doubts", tree=True
+    ),
+    "recycle": Method("what the target found likely after a token when it last read it", tree=True),
+    "lookahead": Method("n-grams from a window in which the target writes ahead", tree=True),
+    "jacobi": Method("what the target said behind a guess that did not hold"),
     "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
 }
 NAMES = tuple(REGISTRY)
