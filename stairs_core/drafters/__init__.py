@@ -24,6 +24,8 @@ class Method:
 REGISTRY = {
     "none": Method("no guesses: the target decodes alone, through the same loop"),
     "model": Method("a small model of the same tokenizer guesses K tokens, one after another"),
+    "reencode": Method("a small model of any tokenizer guesses; its text is encoded anew"),
+    "shared": Method("a small model of another tokenizer guesses among the tokens that both have"),
     "lookup": Method("copies what followed the last tokens where they stood before"),
     "tree": Method(
         "the draft model's K likeliest tokens, several ways on where it doubts", tree=True
@@ -45,13 +47,25 @@ def build(name: str, kit: Kit) -> Drafter:
     return import_module(f".{name.replace('-', '_')}", __package__).build(kit)
 
 
-def draft_lane(kit: Kit, instead: str) -> Lane:
-    """A lane of the pair's draft model. Raises InputError when it has none, naming another way."""
-    from ..lane import Lane
+def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
+    """A lane of the pair's draft model.
 
-    if kit.pair.draft is None:
+    Raises InputError when it has none, naming another way, and unless ``any_tokenizer`` when its
+    tokenizer is not the target's.
+    """
+    from ..lane import Lane
+    from ..translate import difference
+
+    pair = kit.pair
+    if pair.draft is None:
         raise InputError(
-            f"{kit.pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
+            f"{pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
             f"{instead}."
         )
-    return Lane(kit.pair.draft)
+    odd = difference(pair.tokenizer, pair.draft_tokenizer)
+    if odd and not any_tokenizer:
+        raise InputError(
+            f"{pair.target_name} and {pair.draft_name} have different tokenizers (the first "
+            f"difference is entry {odd[1]}, {odd[0]!r:.40}): use --drafter shared or reencode."
+        )
+    return Lane(pair.draft)
