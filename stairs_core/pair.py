@@ -12,13 +12,16 @@ from . import checks, costs, devices
 from .costs import Costs
 from .errors import InputError
 from .text import Speller
+from .translate import Language
 
 
 @dataclass(frozen=True)
 class Pair:
     """A target, its draft (or None), and what both share. Models are in evaluation mode.
 
-    ``context_length``: in tokens. ``parameters``: how many the target and the draft have (0: none).
+    ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
+    there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
+    how many the target and the draft have (0: none).
     """
 
     name: str
@@ -27,7 +30,9 @@ class Pair:
     target_name: str
     draft_name: str | None
     tokenizer: Any
+    draft_tokenizer: Any
     eos_ids: frozenset[int]
+    draft_eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
 
@@ -85,6 +90,16 @@ class Pair:
     @property
     def has_chat_template(self) -> bool:
         return bool(self.tokenizer.chat_template)
+
+    @property
+    def same_tokenizer(self) -> bool:
+        return self.draft_tokenizer is self.tokenizer
+
+    @cached_property
+    def languages(self) -> tuple[Language, Language]:
+        """The target's and the draft's."""
+        draft = Language(self.draft_tokenizer, self.draft_eos_ids)
+        return Language(self.tokenizer, self.eos_ids), draft
 
     @cached_property
     def speller(self) -> Speller:
