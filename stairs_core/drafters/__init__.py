@@ -31,6 +31,7 @@ REGISTRY = {
     "recycle": Method("what the target found likely after a token when it last read it", tree=True),
     "lookahead": Method("n-grams from a window in which the target writes ahead", tree=True),
     "jacobi": Method("what the target said behind a guess that did not hold"),
+    "layer-skip": Method("the target itself without some of its layers' parts; no second model"),
     "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
 }
 NAMES = tuple(REGISTRY)
