@@ -65,6 +65,14 @@ class Pair:
                 "positions that a tree in one pass needs: use --backend matrix_kv or matrix."
             )
 
+    def require_skipping(self) -> None:
+        """Raises InputError when the target cannot leave out sublayers."""
+        _ = self._skipping
+
+    @cached_property
+    def _skipping(self) -> None:
+        checks.check_skipping(self.target, self.target_name)
+
     @cached_property
     def target_takes_trees(self) -> bool:
         return checks.takes_trees(self.target)

@@ -132,7 +132,7 @@ def save_pair(folder: Path, target, draft, tokenizer=None) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with target/ and draft/: random, tiny, float32; the draft often agrees."""
-    target = make_model()
+    target = make_model(layers=4)
     return save_pair(tmp_path_factory.mktemp("pair"), target, perturb(target))
 
 

@@ -32,6 +32,7 @@ REGISTRY = {
     "recycle": Method("what the target found likely after a token when it last read it", tree=True),
     "lookahead": Method("n-grams from a window in which the target writes ahead", tree=True),
     "jacobi": Method("what the target said behind a guess that did not hold"),
+    "layer-skip": Method("the target itself without some of its layers' parts; no second model"),
     "reencode": Method("a small model of any tokenizer guesses; its text is encoded anew"),
     "shared": Method("a small model of another tokenizer guesses among the tokens that both have"),
 }
