@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
 from . import checks, devices, faster, weights
 from .errors import InputError
@@ -47,7 +52,7 @@ def load_pair(
         draft_tokenizer=other if difference(tokenizer, other) else tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
         draft_eos_ids=_eos_ids(draft or target, other),
-        context_length=min(_context_length(m) for m in models),
+        context_length=min(checks.context_length(m) for m in models),
         parameters=parameters,
     )
 
@@ -83,7 +88,9 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     local = weights.check_folder(name)
 
     def load() -> Any:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        two = AutoConfig.from_pretrained(name, local_files_only=local).is_encoder_decoder
+        family: Any = AutoModelForSeq2SeqLM if two else AutoModelForCausalLM
+        model: Any = family.from_pretrained(
             name, dtype=dtype, use_safetensors=True, local_files_only=local
         )
         model = model.eval().to(device)
@@ -125,12 +132,6 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     ids = model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
-
-
-def _context_length(model: Any) -> int:
-    config = model.config.get_text_config()
-    limits = (getattr(config, "max_position_embeddings", None), checks.window(model))
-    return min((n for n in limits if n), default=2**31)
 
 
 def _parameters(model: Any | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 
 from . import checks, costs, devices
 from .costs import Costs
+from .encoded import bind, reads_apart
 from .errors import InputError
 from .text import Speller
 from .translate import Language
@@ -21,7 +22,8 @@ class Pair:
 
     ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
     there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
-    how many the target and the draft have (0: none).
+    how many the target and the draft have (0: none). ``shortest``: tokens that every text begins
+    with.
     """
 
     name: str
@@ -35,6 +37,22 @@ class Pair:
     draft_eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
+    shortest: int = 1
+
+    def for_prompt(self, ids: list[int]) -> Pair:
+        """The pair that decodes texts that begin with ``ids``: itself, but where an encoder is to
+        read them, once for every pair that is asked for. Raises InputError for too long a prompt.
+        """
+        models = [m for m in (self.target, self.draft) if m is not None]
+        if not any(map(reads_apart, models)):
+            return self
+        return replace(
+            self,
+            target=bind(self.target, ids),
+            draft=self.draft and bind(self.draft, ids),
+            context_length=min(checks.context_length(m, len(ids)) for m in models),
+            shortest=len(ids),
+        )
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False

@@ -27,7 +27,9 @@ REGISTRY = {
     "tree": Method("the draft model's K likeliest tokens, several ways where it doubts", tree=True),
     "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
     "lookup": Method("copies what followed the last tokens where they stood before"),
-    "suffix": Method("copies after the longest end of the text that stood before, or in references"),
+    "suffix": Method(
+        "copies after the longest end of the text that stood before, or in references"
+    ),
     "reference": Method("copies what follows the last tokens in the texts of --reference"),
     "recycle": Method("what the target found likely after a token when it last read it", tree=True),
     "lookahead": Method("n-grams from a window in which the target writes ahead", tree=True),
