@@ -82,12 +82,13 @@ def ours(pair: Pair, ks: Sequence[int], new: int) -> dict[str, Settings]:
     if strict := _keeps_strict(pair):
         lanes["none, strict"] = lane("none", numerics="strict")
     if pair.draft is not None:
-        lanes |= {f"model, K = {k}": lane("model", k) for k in ks}
+        drafters = ("model", "hybrid") if pair.same_tokenizer else ("shared", "reencode")
+        who = drafters[0]
+        lanes |= {f"{who}, K = {k}": lane(who, k) for k in ks}
         middle = ks[len(ks) // 2]
         if strict:
-            lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
-        lanes["model, K auto"] = lane("model", **AUTO)
-        lanes["hybrid, K auto"] = lane("hybrid", **AUTO)
+            lanes[f"{who}, K = {middle}, strict"] = lane(who, middle, numerics="strict")
+        lanes |= {f"{d}, K auto": lane(d, **AUTO) for d in drafters}
     lanes["lookup, K = 10"] = lane("lookup", 10)
     lanes["lookup, K auto"] = lane("lookup", **AUTO)
     return lanes
@@ -105,11 +106,13 @@ def theirs(pair: Pair, stock: Pair, ks: Sequence[int]) -> dict[str, Decoder]:
     """The lanes of ``--against transformers`` by name.
 
     They decode with ``stock``, the same pair loaded with ``compile="off"``; gpt-fast's loop, whose
-    models are not part of it, with ``pair``.
+    models are not part of it, with ``pair``. Those that draft, for one tokenizer: transformers
+    takes two only of vocabularies of different sizes.
     """
-    peers = against_transformers(pair.draft is not None)
+    one = pair.draft is not None and pair.same_tokenizer
+    peers = against_transformers(one)
     lanes: dict[str, Decoder] = {name: partial(peer, stock) for name, peer in peers.items()}
-    if pair.draft is not None:
+    if one:
         k = ks[len(ks) // 2]
         lanes[f"gpt-fast's loop, K = {k}"] = partial(gpt_fast, pair, k=k)
     return lanes
