@@ -28,7 +28,7 @@ USUAL_K = {
     "layer-skip": 4,
 }
 """Guesses a step of drafters that are not timed at every length."""
-BY_COST = ("model", "tree", "hybrid", "lookup", "suffix")
+BY_COST = ("model", "tree", "hybrid", "lookup", "suffix", "shared")
 """Drafters that are timed with K auto too."""
 
 Decoder = Callable[[list[int], int], list[int]]
@@ -119,11 +119,13 @@ def theirs(pair: Pair, stock: Pair, ks: Sequence[int]) -> dict[str, Decoder]:
     """The lanes of ``--against transformers`` by name.
 
     They decode with ``stock``, the same pair loaded with ``compile="off"``; gpt-fast's loop, whose
-    models are not part of it, with ``pair``.
+    models are not part of it, with ``pair``. Those that draft, for one tokenizer: transformers
+    takes two only of vocabularies of different sizes.
     """
-    peers = against_transformers(pair.draft is not None)
+    one = pair.draft is not None and pair.same_tokenizer
+    peers = against_transformers(one)
     lanes: dict[str, Decoder] = {name: partial(peer, stock) for name, peer in peers.items()}
-    if pair.draft is not None:
+    if one:
         k = ks[len(ks) // 2]
         lanes[f"gpt-fast's loop, K = {k}"] = partial(gpt_fast, pair, k=k)
     return lanes
