@@ -10,6 +10,7 @@ from transformers import DynamicCache
 from .encoded import UNLIMITED, bind, positions, reads_apart, start_ids
 from .errors import InputError
 from .lane import WIDTH, Lane
+from .skipping import skip
 
 
 def check_model(model: Any, name: str) -> None:
@@ -91,6 +92,32 @@ def context_length(model: Any, prompt_length: int | None = None) -> int:
             f"by {prompt_length - longest} or more."
         )
     return prompt_length + own - len(start_ids(model))
+
+
+def check_skipping(model: Any, name: str) -> None:
+    """Raises InputError when the model cannot do without its inner layers' sublayers.
+
+    Tried here without all of them, on a few tokens.
+    """
+    kind = model.config.model_type
+    count = model.config.get_text_config().num_hidden_layers
+    if count < 3:
+        raise InputError(
+            f"{name} ({kind}) has no layer between its first and its last that could be skipped: "
+            "use another drafter than layer-skip."
+        )
+    inner = range(1, count - 1)
+    try:
+        lane = Lane(skip(model, inner, inner))
+        lane.logits([0, 1, 2], 1)
+        lane.logits([0, 1, 3, 2], 2)
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as e:
+        raise InputError(
+            f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
+            "drafter than layer-skip."
+        ) from e
 
 
 def window(model: Any) -> int | None:

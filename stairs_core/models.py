@@ -15,9 +15,11 @@ from transformers import (
 )
 
 from . import checks, devices, faster, weights
+from .encoded import reads_apart
 from .errors import InputError
 from .pair import Pair
 from .quiet import quiet
+from .translate import difference
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
 
@@ -38,8 +40,13 @@ def load_pair(
         target = _load(target_name, where, kind)
         draft = _load(draft_name, where, kind) if draft_name else None
         tokenizer = _tokenizer(target_name)
-        if draft_name:
-            _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
+        other = _tokenizer(draft_name) if draft_name else tokenizer
+    odd = difference(tokenizer, other)
+    if odd and draft is not None and reads_apart(draft):
+        raise InputError(
+            f"{_short(str(draft_name))} is an encoder-decoder model with another tokenizer than "
+            f"{_short(target_name)}: choose a draft with the target's own."
+        )
     models = [m for m in (target, draft) if m is not None]
     parameters = _parameters(target), _parameters(draft)
     return Pair(
@@ -49,7 +56,9 @@ def load_pair(
         target_name=_label(target_name, target),
         draft_name=_label(draft_name, draft) if draft_name else None,
         tokenizer=tokenizer,
+        draft_tokenizer=other if odd else tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
+        draft_eos_ids=_eos_ids(draft or target, other),
         context_length=min(checks.context_length(m) for m in models),
         parameters=parameters,
     )
@@ -124,18 +133,6 @@ def _attempt(name: str, load: Callable[[], Any]) -> Any:
     ) as e:
         reason = " ".join(str(e).split()).split(". ")[0][:200].rstrip(".")
         raise InputError(f"{name} cannot be loaded: {reason}.") from e
-
-
-def _same_tokenizer(target: Any, draft: Any, target_name: str, draft_name: str) -> None:
-    """Entry by entry: equal sizes say nothing."""
-    ours, theirs = target.get_vocab(), draft.get_vocab()
-    if ours == theirs:
-        return
-    odd = min(ours.items() ^ theirs.items(), key=lambda entry: (entry[1], entry[0]))
-    raise InputError(
-        f"{_short(target_name)} and {_short(draft_name)} have different tokenizers (the first "
-        f"difference is entry {odd[1]}, {odd[0]!r:.40}): choose a draft with the target's own."
-    )
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
