@@ -10,6 +10,7 @@ import torch
 import transformers
 from conftest import make_tokenizer
 
+from stairs_core import packed
 from stairs_core.errors import InputError
 from stairs_core.models import load_pair
 from stairs_core.race import Runner
@@ -59,6 +60,15 @@ def test_the_text_is_the_targets_own(name, tmp_path):
             assert [t.id for s in steps for t in s.committed] == text, (drafter, backend)
             if drafter in ("model", "tree"):
                 assert 0 < sum(s.accepted for s in steps) < sum(len(s.drafted) for s in steps)
+
+
+@pytest.mark.parametrize("name", [*families.DECODERS, *families.TWO_SIDED])
+def test_packed_weights_write_the_same_text(name, tmp_path, monkeypatch):
+    stock = load(name, tmp_path)
+    monkeypatch.setattr(packed, "pays", lambda _: torch.backends.mkldnn.is_available())
+    pair = replace(load_pair(str(tmp_path), "cpu", "float32", "auto"), eos_ids=frozenset())
+    steps = Runner(pair, PROMPT, Settings("model", 5, NEW)).decode()
+    assert [t.id for s in steps for t in s.committed] == plain(stock, NEW)
 
 
 @pytest.mark.parametrize("name", ["Mistral", "Gemma2", "Gemma3"])
