@@ -121,7 +121,7 @@ def load_pair(
         if draft_name:
             _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
     models = [m for m in (target, draft) if m is not None]
-    parameters = _parameters(target), _parameters(draft)
+    parameters = count_parameters(target), count_parameters(draft)
     return Pair(
         name=spec,
         target=faster.build(target, compile),
@@ -130,7 +130,7 @@ def load_pair(
         draft_name=_label(draft_name, draft) if draft_name else None,
         tokenizer=tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
-        context_length=min(_context_length(m) for m in models),
+        context_length=min(context_length(m) for m in models),
         parameters=parameters,
     )
 
@@ -222,13 +222,14 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
 
 
-def _context_length(model: Any) -> int:
+def context_length(model: Any) -> int:
+    """Tokens that the model can read."""
     config = model.config.get_text_config()
     limits = (getattr(config, "max_position_embeddings", None), checks.window(model))
     return min((n for n in limits if n), default=2**31)
 
 
-def _parameters(model: Any | None) -> int:
+def count_parameters(model: Any | None) -> int:
     return sum(p.numel() for p in model.parameters()) if model else 0
 
 

@@ -61,6 +61,16 @@ class Speller:
         return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
+class Wordless(Speller):
+    """Spells nothing: for a run of ids alone, where there may be no tokenizer."""
+
+    def __init__(self) -> None:
+        """Nothing to ask."""
+
+    def spell(self, pending: Pending, token_id: int) -> tuple[str, Pending]:
+        return "", ()
+
+
 def check_prompt(prompt: str) -> None:
     """What can be said of a prompt before there is a tokenizer. Raises InputError."""
     if not prompt.strip():

@@ -45,6 +45,11 @@ ALLOWED = {
     "verify.py": {"lane", "protocols"},
     "scribe.py": {"protocols", "text", "trace"},
     "engine.py": {"clock", "protocols", "scribe", "trace"},
+    "watch.py": {"choice", "protocols"},
+    "inside.py": {
+        *("checks", "choice", "clock", "drafters", "engine", "errors", "lengths", "models"),
+        *("protocols", "scribe", "settings", "text", "trace", "verify", "watch"),
+    },
 }
 
 

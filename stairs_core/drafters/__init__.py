@@ -51,7 +51,7 @@ def draft_lane(kit: Kit, instead: str) -> Lane:
 
     if kit.pair.draft is None:
         raise InputError(
-            f"{kit.pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
-            f"{instead}."
+            f"{kit.pair.name} has no draft model: give one, as TARGET:DRAFT or as assistant_model, "
+            f"or use the drafter {instead}."
         )
     return Lane(kit.pair.draft)
