@@ -68,8 +68,9 @@ def check_inputs(ids: torch.Tensor, inputs: dict[str, Any]) -> None:
         raise InputError("The prompt is padded, or partly masked: pass it alone, without padding.")
     if places is not None and places.flatten().tolist() != [*range(ids.shape[1])]:
         given["position_ids"] = places
-    for name in given.keys() - {"use_cache", "logits_to_keep"}:
-        raise InputError(f"Stairs does not hand {name} on to the model: pass input_ids alone.")
+    others = [name for name in given if name not in ("use_cache", "logits_to_keep")]
+    if others:
+        raise InputError(f"Stairs does not hand {others[0]} on to the model: pass input_ids alone.")
 
 
 def takes_trees(model: Any) -> bool:
