@@ -26,7 +26,7 @@ from gradio.themes import Base
 from stairs_core import live, tracefile
 from stairs_core.errors import InputError
 from stairs_core.render import look, page
-from stairs_core.settings import AUTO_K, BACKENDS, Settings
+from stairs_core.settings import AUTO, BACKENDS, Settings
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -59,12 +59,11 @@ def run(
     try:
         settings = Settings(
             drafter=drafter,
-            k=AUTO_K if auto else page.whole(k),
             max_new_tokens=page.whole(length),
             backend=backend,
             chat=chat,
-            length="cost" if auto else "constant",
             numerics="strict" if strict else "fast",
+            **(AUTO if auto else {"k": page.whole(k)}),
         )
         yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
         for records in live.batches(live.race(prompt, settings, flag), flag):

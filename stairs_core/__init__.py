@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from .errors import InputError
     from .inside import custom_generate
     from .metrics import compare, fold
-    from .models import Pair, load_pair
+    from .models import load_pair
+    from .pair import Pair
     from .race import Runner
     from .settings import Settings
 
 _HOME = {
     "InputError": "errors",
-    "Pair": "models",
+    "Pair": "pair",
     "Runner": "race",
     "Settings": "settings",
     "compare": "metrics",

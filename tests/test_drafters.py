@@ -1,4 +1,4 @@
-"""What each drafter promises beyond the contract: that its guesses are the ones its method makes."""
+"""What each drafter promises beyond the contract: its guesses are those that its method makes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,6 @@ from stairs_core.metrics import fold
 from stairs_core.models import load_pair
 from stairs_core.protocols import Outcome
 from stairs_core.trees import depths
-
-
-@pytest.fixture(scope="module")
-def looping(tiny_pair, tmp_path_factory):
-    """A target without attention: what it says depends on the last token, so its text goes round."""
-    models = [make_model(seed=2), make_model(layers=1, seed=3)]
-    for layer in models[0].model.layers:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-    folder = save_pair(tmp_path_factory.mktemp("loop"), *models)
-    return load_pair(str(folder), "cpu", "float32", "off")
 
 
 @pytest.mark.parametrize("drafter", ["recycle", "lookahead"])

@@ -25,6 +25,18 @@ def told(policy, drafted: int, accepted: int) -> None:
     )
 
 
+def test_costs_are_learned_from_the_run():
+    """Measured as cheap, seen to be dear: no more guesses; and the other way round."""
+    for costs, seen, most in ((CHEAP, 2.0, 1), (DEAR, 0.01, 16)):
+        policy = lengths.CostByPosition(16, costs)
+        assert (policy.next() > 8) == (costs is CHEAP)
+        for _ in range(40):
+            n = max(policy.next(), 1)
+            guess = Proposal([1] * n, "model")
+            policy.observe(Outcome(guess, [*range(n)], [1], torch.empty(0), seen * n, 1.0))
+        assert (policy.next() <= 1) == (most == 1)
+
+
 def settle(costs: Costs, right: float, most: int = 16) -> list[int]:
     """The lengths chosen while guesses hold with a probability, the last fifty of 200."""
     policy, generator, chosen = (
@@ -148,7 +160,7 @@ def test_costs_of_a_pair_are_seconds(tiny_pair):
     costs = measure(tiny_pair, "single_kv", "fast", drafts=True)
     assert [n for n, _ in costs.passes] == [1, 2, 3, 5, 7, 9, 13, 17, 33]
     assert all(0 < seconds < 1 for _, seconds in costs.passes)
-    assert 0 < costs.draft < costs.target(33)
+    assert 0 < costs.draft < 1
     assert measure(tiny_pair, "single_kv", "strict", drafts=False).draft == 0
     assert tiny_pair.costs() is tiny_pair.costs()
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from .. import metrics
 from ..trace import Event, Recording, Run, Step, Stop, event
 from . import charts
+from .cells import drafting
 
 BACKENDS = {
     "single_kv": "one pass over the cache",
@@ -228,11 +229,10 @@ def _compare(lanes: Sequence[Recording]) -> metrics.Comparison | None:
 
 def _setting(run: Run) -> str:
     models = f"{run.target} with {run.draft}" if run.draft else run.target
-    k = f"K {run.k}" if run.length == "constant" else f"K auto, {run.k} at most"
     who = "" if run.drafter == "model" else f"{DRAFTERS.get(run.drafter, run.drafter)}, "
     strict = ", strict" if run.numerics == "strict" else ""
     how = BACKENDS.get(run.backend, run.backend)
-    return f"{models}, {who}{k}, {how}{strict}, {run.exactness}"
+    return f"{models}, {who}{drafting(run)}, {how}{strict}, {run.exactness}"
 
 
 def _tile(value: str, label: str, meaning: str, tone: str = "") -> dict[str, str]:
