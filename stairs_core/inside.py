@@ -22,19 +22,23 @@ from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerationM
 from . import checks, drafters, lengths, verify
 from .choice import Greedy, Processors, Speculative
 from .clock import Clock
+from .costs import Costs
 from .engine import Limits, generate
 from .errors import InputError
-from .models import Pair, context_length, count_parameters
+from .models import context_length, count_parameters
+from .pair import Pair
 from .protocols import Choice, Drafter, Kit, LengthPolicy
 from .scribe import Scribe
-from .settings import AUTO_K, Settings
+from .settings import AUTO, Settings
 from .text import Wordless
 from .trace import Step
 from .watch import Ends, Rows
 
 _MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.ASSISTED_GENERATION)
 _USUAL_K = Settings().k
-_KNOWN: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[str, bool], Costs]]] = (
+    WeakKeyDictionary()
+)
 """What passes cost, by target and draft, of those that were checked; forgotten with the models."""
 
 
@@ -118,7 +122,7 @@ def _settings(
     drafter: str, k: int | str | None, backend: str, config: GenerationConfig
 ) -> Settings:
     if k == "auto":
-        return Settings(drafter, AUTO_K, backend=backend, length="cost")
+        return Settings(drafter, backend=backend, **AUTO)
     k = config.prompt_lookup_num_tokens or _USUAL_K if k is None else k
     return Settings(drafter, k, backend=backend)  # type: ignore[arg-type]  # it says what k is
 
@@ -131,6 +135,7 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
     if models[-1] not in known:
         for one, name in zip(models, names, strict=True):
             checks.check_model(one, name)
+        known[models[-1]] = {}
     if len({m.config.get_text_config().vocab_size for m in models}) > 1:
         raise InputError(
             "assistant_model has another vocabulary: choose one with the tokenizer of the model, "
@@ -148,7 +153,6 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         eos_ids=eos_ids,
         context_length=min(map(context_length, models)),
         parameters=(count_parameters(model), count_parameters(draft)),
-        _costs=known.setdefault(models[-1], {}),
     )
 
 
@@ -165,9 +169,10 @@ def _guesser(pair: Pair, settings: Settings, choice: Choice) -> tuple[Drafter, L
     drafter = drafters.build(name, Kit(pair, lengths.build("constant", 1), choice))
     if drafters.REGISTRY[name].tree and backend.startswith("single"):
         pair.require_trees()
-    costs = None
+    costs, known = None, _KNOWN[pair.target][pair.draft or pair.target]
     if settings.length == "cost":
-        costs = pair.costs(backend, drafts=drafter.uses_draft_model)
+        key = backend, drafter.uses_draft_model
+        costs = known[key] = known.get(key) or pair.costs(backend, drafts=key[1])
     length = lengths.build(settings.length, settings.k, costs, doubts=drafter.doubts)
     return drafters.build(name, Kit(pair, length, choice)), length
 

@@ -47,8 +47,8 @@ ALLOWED = {
     "engine.py": {"clock", "protocols", "scribe", "trace"},
     "watch.py": {"choice", "protocols"},
     "inside.py": {
-        *("checks", "choice", "clock", "drafters", "engine", "errors", "lengths", "models"),
-        *("protocols", "scribe", "settings", "text", "trace", "verify", "watch"),
+        *("checks", "choice", "clock", "costs", "drafters", "engine", "errors", "lengths"),
+        *("models", "pair", "protocols", "scribe", "settings", "text", "trace", "verify", "watch"),
     },
 }
 
