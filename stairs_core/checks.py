@@ -54,6 +54,31 @@ def check_strict(model: Any, name: str) -> None:
         )
 
 
+def check_inputs(ids: torch.Tensor, inputs: dict[str, Any]) -> None:
+    """Raises InputError when there is more than one text, ``ids`` [1, tokens], to go on from.
+
+    ``inputs``: what else ``generate`` would hand on to the model.
+    """
+    if len(ids) != 1:
+        raise InputError(
+            f"Stairs decodes one sequence at a time, not {len(ids)}: pass them singly."
+        )
+    given = {name: value for name, value in inputs.items() if value is not None}
+    cache, places = given.pop("past_key_values", None), given.pop("position_ids", None)
+    if cache is not None and (getattr(cache, "_is_user_defined", False) or cache.get_seq_length()):
+        raise InputError(
+            "Stairs keeps a cache of its own and cannot go on from another: leave out "
+            "past_key_values and pass the whole text."
+        )
+    if "attention_mask" in given:
+        raise InputError("The prompt is padded, or partly masked: pass it alone, without padding.")
+    if places is not None and places.flatten().tolist() != [*range(ids.shape[1])]:
+        given["position_ids"] = places
+    others = [name for name in given if name not in ("use_cache", "logits_to_keep")]
+    if others:
+        raise InputError(f"Stairs does not hand {others[0]} on to the model: pass input_ids alone.")
+
+
 def takes_trees(model: Any) -> bool:
     """Whether a pass over a tree gives what passes over its branches give, tried on two.
 

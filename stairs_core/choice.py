@@ -122,9 +122,11 @@ class Processors:
         """[rows, vocabulary], from the same."""
         if not self._all:
             return logits
+        # Processors may write to what they are given; a lane's logits are not theirs to change.
+        scores = logits.to(torch.float32, copy=True)
         if not self._reads:
-            return self._process(torch.empty(len(logits), 0, dtype=torch.long), logits.float())
-        rows = zip(texts, logits.float(), strict=True)
+            return self._process(torch.empty(len(scores), 0, dtype=torch.long), scores)
+        rows = zip(texts, scores, strict=True)
         device = logits.device
         return torch.cat(
             [self._process(torch.tensor([t], device=device), r[None]) for t, r in rows]

@@ -48,7 +48,7 @@ def load_pair(
             f"{_short(target_name)}: choose a draft with the target's own."
         )
     models = [m for m in (target, draft) if m is not None]
-    parameters = _parameters(target), _parameters(draft)
+    parameters = count_parameters(target), count_parameters(draft)
     return Pair(
         name=spec,
         target=faster.build(target, compile),
@@ -141,7 +141,7 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
 
 
-def _parameters(model: Any | None) -> int:
+def count_parameters(model: Any | None) -> int:
     return sum(p.numel() for p in model.parameters()) if model else 0
 
 

@@ -47,6 +47,20 @@ def test_the_python_runs(tiny_pair, monkeypatch, capsys):
     assert out.startswith(text)
 
 
+def test_the_python_inside_transformers_runs(tiny_pair_dir, tmp_path, monkeypatch, capsys):
+    """On tiny models, in the place of those that it names."""
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "pair").symlink_to(tiny_pair_dir)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code("Inside transformers"), "README.md", "exec"), names)
+    inputs = names["tokenizer"]("Once upon a time", return_tensors="pt")
+    alone = names["target"].generate(**inputs, do_sample=False, max_new_tokens=48)
+    assert names["out"].tolist() == alone.tolist()
+    assert 0 < len(names["steps"]) < len(alone[0]) - len(inputs["input_ids"][0])
+    assert f"{len(alone[0])} tokens after {len(names['steps'])} calls" in capsys.readouterr().out
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))

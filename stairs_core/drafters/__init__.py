@@ -62,8 +62,8 @@ def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
     pair = kit.pair
     if pair.draft is None:
         raise InputError(
-            f"{pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
-            f"{instead}."
+            f"{pair.name} has no draft model: give one, as TARGET:DRAFT or as assistant_model, "
+            f"or use the drafter {instead}."
         )
     if not pair.same_tokenizer and not any_tokenizer:
         word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)
