@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import families
+import paper_setting
 import pytest
 import torch
 from conftest import WORDS, make_tokenizer
@@ -116,6 +117,17 @@ def test_a_draft_may_read_the_prompt_as_text(tmp_path, pair):
 def test_layers_of_two_sides_are_not_skipped(pair):
     with pytest.raises(InputError, match="layer-skip"):
         Runner(pair, PROMPT, Settings("layer-skip"))
+
+
+def test_the_papers_setting_can_be_timed():
+    words = "--target tiny --draft tiny --k 3 --prompt 8 --new 6 --repeats 1 --compile off"
+    lines = [*paper_setting.measure(paper_setting.options().parse_args(words.split()))]
+    rows = [line.split("|")[1:3] for line in lines if line.startswith(("| single", "| matrix"))]
+    assert [(b.strip(), k.strip()) for b, k in rows] == [
+        ("single_kv", "alone"),
+        ("single", "alone"),
+        *((backend, "3") for backend in BACKENDS),
+    ]
 
 
 def test_strict_passes_of_t5(tmp_path):
