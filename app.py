@@ -25,8 +25,8 @@ from gradio.themes import Base
 
 from stairs_core import live, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import look, page
-from stairs_core.settings import AUTO_K, BACKENDS, Settings
+from stairs_core.render import facts, lanes, look, page
+from stairs_core.render.look import elem_id
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -38,18 +38,11 @@ _running: dict[str, live.Flag] = {}
 _log = logging.getLogger("stairs")
 
 
-def run(
-    prompt: str,
-    drafter: str,
-    k: float,
-    auto: bool,
-    length: float,
-    backend: str,
-    strict: bool,
-    chat: bool,
-    request: gr.Request,
-) -> Iterator[Updates]:
-    """Streams one race. Bad input, or a failure, leaves the last result where it was."""
+def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
+    """Streams one race. Bad input, or a failure, leaves the last result where it was.
+
+    ``asked``: what the widgets hold, by their names.
+    """
     session = request.session_hash or ""
     if session in _running:
         yield {"notice": page.notice(page.BUSY)}
@@ -57,21 +50,13 @@ def run(
     flag = _running[session] = live.Flag()
     lines = page.Lines(uuid4().hex)
     try:
-        settings = Settings(
-            drafter=drafter,
-            k=AUTO_K if auto else page.whole(k),
-            max_new_tokens=page.whole(length),
-            backend=backend,
-            chat=chat,
-            length="cost" if auto else "constant",
-            numerics="strict" if strict else "fast",
-        )
-        yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
-        for records in live.batches(live.race(prompt, settings, flag), flag):
-            lines.add(records)
-            if lines.started:
-                yield {"stage": lines.value(), "notice": page.notice()}
         with tempfile.TemporaryDirectory() as folder:
+            racing = lanes.settings(asked, Path(folder))
+            yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
+            for records in live.batches(live.race(asked["prompt"], racing, flag), flag):
+                lines.add(records)
+                if lines.started:
+                    yield {"stage": lines.value(), "notice": page.notice()}
             path = Path(folder, time.strftime("stairs-%Y%m%d-%H%M%S.jsonl"))
             path.write_text(lines.text, encoding="utf-8", newline="\n")
             yield {"stage": lines.value(running=False), **_offer(path), **_switch(idle=True)}
@@ -168,44 +153,56 @@ def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
 
 
 def _controls() -> dict[str, Any]:
-    start, ids = next(iter(page.PROMPTS.values())), look.IDS
-    names, backends = list(recorded()), [(words, name) for name, words in page.BACKENDS.items()]
-    first: dict[str, Any] = {"value": names[0]} if names else {}
-    file: dict[str, Any] = {"value": str(recorded()[names[0]])} if names else {"interactive": False}
-    c: dict[str, Any] = {
-        "prompt": gr.Textbox(start, label="Prompt", lines=4, max_lines=8, elem_id=ids["prompt"])
-    }
+    c: dict[str, Any] = {}
+
+    def add(name: str, kind: Callable[..., Any], **options: Any) -> Any:
+        c[name] = kind(elem_id=elem_id(name), **options)
+        return c[name]
+
+    prompt = next(iter(page.PROMPTS.values()))
+    add("prompt", gr.Textbox, value=prompt, label="Prompt", lines=4, max_lines=8)
     with gr.Row(elem_id="examples"):
         for label, text in page.PROMPTS.items():
             example = gr.Button(label, size="sm", min_width=0)
             example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
-    drafters = [(words, name) for name, words in page.DRAFTERS.items()]
-    c["drafter"] = gr.Dropdown(drafters, value="model", label="Guesses by", elem_id=ids["drafter"])
-    c["k"] = gr.Slider(1, 16, 5, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
-    c["auto"] = gr.Checkbox(label="K auto", info=page.AUTO, elem_id=ids["auto"])
-    c["length"] = gr.Slider(8, 512, 96, step=1, label="New tokens", elem_id=ids["length"])
-    c["backend"] = gr.Dropdown(
-        backends, value=BACKENDS[0], label="Stairs computed as", elem_id=ids["backend"]
-    )
-    c["strict"] = gr.Checkbox(label="Strict numerics", info=page.STRICT, elem_id=ids["strict"])
-    c["chat"] = gr.Checkbox(
-        label="Chat template", info=page.CHAT, interactive=False, elem_id=ids["chat"]
-    )
-    # What is out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-    for name in ("drafter", "k", "length", "backend"):
-        c[name].preprocess = lambda payload: payload
+    for i, guesser in enumerate(lanes.GUESSERS):
+        with add(f"guesser{guesser}", gr.Column, visible=not i, elem_classes="st-guesser"):
+            who = {"label": "Guesses by" if not i else "Races", "choices": lanes.DRAFTERS}
+            add(f"drafter{guesser}", gr.Dropdown, value=None if i else "model", **who)
+            add(f"k{guesser}", gr.Slider, label="Guess ahead (K tokens)", **look.span(1, 16, 5))
+            add(f"auto{guesser}", gr.Checkbox, label="K auto", info=page.AUTO)
+            if i:
+                add(f"remove{guesser}", gr.Button, value="Remove", size="sm", min_width=0)
+    add("add", gr.Button, value="Add a guesser", size="sm", min_width=0)
+    with add("references", gr.Column, visible=False):
+        add("pasted", gr.Textbox, label="Reference text", info=page.REFERENCE, max_lines=6)
+        add("files", gr.File, label="Reference files", file_count="multiple", height=110)
+    add("length", gr.Slider, label="New tokens", **look.span(8, 512, 96))
+    with gr.Accordion("Sampling", open=False, elem_id="sampling"):
+        for name, (low, high, usual, step, label, info) in lanes.SAMPLING.items():
+            add(name, gr.Slider, label=label, info=info, **look.span(low, high, usual, step))
+        with gr.Row(elem_id="dice"):
+            add("seed", gr.Number, value=7, precision=0, label="Seed", min_width=0)
+            add("new-seed", gr.Button, value="New seed", size="sm", min_width=0)
+        add("same", gr.Checkbox, value=True, label="Same dice for every lane", info=page.DICE)
+    backends = [(words, name) for name, words in facts.BACKENDS.items()]
+    add("backend", gr.Dropdown, choices=backends, value=backends[0][1], label="Stairs computed as")
+    add("strict", gr.Checkbox, label="Strict numerics", info=page.STRICT)
+    add("chat", gr.Checkbox, label="Chat template", info=page.CHAT, interactive=False)
     with gr.Row(elem_id="go"):
-        c["run"] = gr.Button("Run", variant="primary", min_width=0, elem_id=ids["run"])
-        c["stop"] = gr.Button("Stop", interactive=False, min_width=0, elem_id=ids["stop"])
+        add("run", gr.Button, value="Run", variant="primary", min_width=0)
+        add("stop", gr.Button, value="Stop", interactive=False, min_width=0)
     c["notice"] = _html("mountNotice", "notice", page.notice())
-    c["recorded"] = gr.Dropdown(
-        names, label="Recorded runs", visible=bool(names), elem_id=ids["recorded"], **first
-    )
+    names = list(recorded())
+    first = {"value": names[0]} if names else {"visible": False}
+    add("recorded", gr.Dropdown, choices=names, label="Recorded runs", **first)
+    file = {"value": str(recorded()[names[0]])} if names else {"interactive": False}
     with gr.Row(elem_id="files"):
-        c["open"] = gr.UploadButton("Open trace", size="sm", min_width=0, elem_id=ids["open"])
-        c["download"] = gr.DownloadButton(
-            "Download trace", size="sm", min_width=0, elem_id=ids["download"], **file
-        )
+        add("open", gr.UploadButton, label="Open trace", size="sm", min_width=0)
+        add("download", gr.DownloadButton, label="Download trace", size="sm", min_width=0, **file)
+    # What is out of range, or unknown, is for Settings to refuse, in a sentence on the page.
+    for name in lanes.CHECKED:
+        c[name].preprocess = lambda payload: payload
     return c
 
 
@@ -224,17 +221,34 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
 
         return stream
 
+    names = {part: name for name, part in parts.items()}
+
+    def race(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield from named(run)({names[part]: value for part, value in held.items()}, request)
+
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    asked = pick("prompt", "drafter", "k", "auto", "length", "backend", "strict", "chat")
     shown = pick("stage", "notice", "download")
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
     waiting = page.js(page.notice(page.QUEUED, "wait"))
     parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
-    parts["run"].click(named(run), asked, shown + switched, **once, **quiet)
+    parts["run"].click(race, {*pick(*lanes.ASKED)}, shown + switched, **once, **quiet)
     parts["stop"].click(stop, queue=False, **quiet)
-    by_hand = "auto => ({__type__: 'update', interactive: !auto})"
-    parts["auto"].input(None, parts["auto"], parts["k"], js=by_hand, **quiet)
+    guessers = pick(*lanes.DRAFTING)
+    laid_out = pick(*lanes.LAID_OUT)
+
+    def lay_out(event: Callable[..., Any], change: str) -> None:
+        js = f"(...who) => Stairs.guessers({page.js(lanes.READ)}, who, {change})"
+        event(None, guessers, laid_out, js=js, **quiet)
+
+    for i, guesser in enumerate(lanes.GUESSERS):
+        drafter, k, auto = pick(*(f"{name}{guesser}" for name in ("drafter", "k", "auto")))
+        auto.input(None, auto, k, js=page.BY_HAND, **quiet)
+        lay_out(drafter.input, "null")
+        if i:
+            lay_out(parts[f"remove{guesser}"].click, str(i))
+    lay_out(parts["add"].click, page.js("add"))
+    parts["new-seed"].click(None, None, parts["seed"], js=page.NEW_SEED, **quiet)
     parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **quiet)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **quiet)
     demo.load(named(describe), None, pick("head", "chat", "notice"), **quiet)

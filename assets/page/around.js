@@ -65,6 +65,23 @@
     });
   };
 
+  // Who guesses after `change` ("add", or the index of one that goes), as updates for Gradio.
+  // reads: drafter -> whether it reads reference texts; who: the drafter of each place, or null.
+  Stairs.guessers = function (reads, who, change) {
+    const names = Object.keys(reads);
+    const left = [...who];
+    if (change === "add") left[left.findIndex((name) => !name)] = names.find((n) => !who.includes(n));
+    else if (change !== null) left[change] = null;
+    const update = (props) => ({ __type__: "update", ...props });
+    const more = left.slice(1);
+    return [
+      ...more.map((name) => update({ visible: Boolean(name) })),
+      ...more.map((name) => update({ value: name })),
+      update({ visible: left.includes(null) }),
+      update({ visible: left.some((name) => reads[name]) }),
+    ];
+  };
+
   Stairs.mountHead = function (element, props, watch) {
     const mark = el("i", "st-mark", ...[1, 2, 3, 4].map(() => el("b", "")));
     mark.setAttribute("aria-hidden", "true");

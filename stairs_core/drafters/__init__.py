@@ -15,17 +15,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What can be said of a drafter without loading it. ``tree``: whether it guesses trees."""
+    """What can be said of a drafter without loading it. ``tree``: whether it guesses trees.
+
+    ``label``: who guesses, in a word or three. ``references``: whether it reads reference texts.
+    """
 
     words: str
     tree: bool = False
+    label: str = ""
+    references: bool = False
 
 
 REGISTRY = {
-    "none": Method("no guesses: the target decodes alone, through the same loop"),
-    "model": Method("a small model of the same tokenizer guesses K tokens, one after another"),
-    "lookup": Method("copies what followed the last tokens where they stood before"),
-    "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
+    "none": Method("no guesses: the target decodes alone, through the same loop", label="nobody"),
+    "model": Method(
+        "a small model of the same tokenizer guesses K tokens, one after another",
+        label="the draft model",
+    ),
+    "lookup": Method(
+        "copies what followed the last tokens where they stood before",
+        label="copying from the text",
+    ),
+    "hybrid": Method(
+        "copies where the text repeats itself at length, else asks the draft model",
+        label="copying, else the draft model",
+    ),
 }
 NAMES = tuple(REGISTRY)
 

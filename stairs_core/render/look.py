@@ -3,22 +3,18 @@
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
-IDS = {
-    "prompt": "prompt",
-    "drafter": "drafter",
-    "k": "k",
-    "auto": "auto",
-    "length": "max-new-tokens",
-    "backend": "backend",
-    "strict": "strict",
-    "chat": "chat",
-    "run": "run",
-    "stop": "stop",
-    "recorded": "recorded",
-    "open": "trace-open",
-    "download": "trace-download",
-}
-"""The ids of the widgets in the page, which styles and tests rely on."""
+_IDS = {"length": "max-new-tokens", "open": "trace-open", "download": "trace-download"}
+
+
+def elem_id(name: str) -> str:
+    """The id of a widget in the page, which styles and tests rely on."""
+    return _IDS.get(name, name.replace("_", "-"))
+
+
+def span(low: float, high: float, usual: float, step: float = 1) -> dict[str, float]:
+    """What a slider is given."""
+    return {"minimum": low, "maximum": high, "value": usual, "step": step}
+
 
 _BOTH = {
     "body_background_fill": "bg",

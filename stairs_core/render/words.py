@@ -1,0 +1,44 @@
+"""What was asked of a run, in words."""
+
+from __future__ import annotations
+
+from ..drafters import REGISTRY
+from ..sampling import Sampling
+from ..settings import Settings
+from ..trace import Run
+
+_CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
+"""What else may shape a draw, and the value that changes nothing."""
+
+
+def guesser(name: str) -> str:
+    """Who guesses, as the registry calls it; a trace may name one that is not there."""
+    return (name in REGISTRY and REGISTRY[name].label) or name
+
+
+def lane(settings: Settings) -> str:
+    """Who guesses, and how many: what tells one lane of a race from another."""
+    k = f"K {settings.k}" if settings.length == "constant" else "K auto"
+    return f"{guesser(settings.drafter)}, {k}"
+
+
+def ahead(run: Run) -> str:
+    """How many tokens a run guessed."""
+    if run.length == "constant":
+        return f"K {run.k}"
+    return f"K {'auto' if run.length == 'cost' else run.length}, {run.k} at most"
+
+
+def sampled(sampling: Sampling | None) -> str:
+    """How tokens were drawn; nothing for greedy decoding."""
+    if sampling is None:
+        return ""
+    found = [f"temperature {sampling.temperature:g}"] if sampling.draws else ["greedy"]
+    for name, usual in _CUTS.items():
+        value, cuts = getattr(sampling, name), name != "repetition_penalty"
+        if value != usual and (sampling.draws or not cuts):
+            found.append(f"{name.replace('_', ' ' if not cuts else '-')} {value:g}")
+    if not sampling.draws:
+        return ", ".join(found)
+    dice = ", same dice" if sampling.rule == "coupled" else ""
+    return f"sampled, {', '.join(found)}, seed {sampling.seed}{dice}"
