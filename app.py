@@ -27,6 +27,7 @@ from stairs_core import live, tracefile
 from stairs_core.errors import InputError
 from stairs_core.render import facts, lanes, look, page
 from stairs_core.render.look import elem_id
+from stairs_core.settings import K_RANGE
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -169,7 +170,7 @@ def _controls() -> dict[str, Any]:
         with add(f"guesser{guesser}", gr.Column, visible=not i, elem_classes="st-guesser"):
             who = {"label": "Guesses by" if not i else "Races", "choices": lanes.DRAFTERS}
             add(f"drafter{guesser}", gr.Dropdown, value=None if i else "model", **who)
-            add(f"k{guesser}", gr.Slider, label="Guess ahead (K tokens)", **look.span(1, 16, 5))
+            add(f"k{guesser}", gr.Slider, label="Guess ahead (K tokens)", **look.span(*K_RANGE, 5))
             add(f"auto{guesser}", gr.Checkbox, label="K auto", info=page.AUTO)
             if i:
                 add(f"remove{guesser}", gr.Button, value="Remove", size="sm", min_width=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,15 @@ from pathlib import Path
 from .errors import InputError
 from .metrics import compare, fold
 from .models import BUNDLED, Pair
-from .peers import Peer, against_transformers, gpt_fast
-from .race import Runner, race
-from .settings import AUTO_K, Settings
+from .peers import against_transformers, gpt_fast
+from .race import WARM_UP_TOKENS, Runner, race
+from .settings import AUTO, Settings
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
+
+Decoder = Callable[[list[int], int], list[int]]
+"""A peer with its pair: prompt ids and a length to new ids."""
 
 
 @dataclass(slots=True)
@@ -82,10 +85,10 @@ def ours(pair: Pair, ks: Sequence[int], new: int) -> dict[str, Settings]:
         middle = ks[len(ks) // 2]
         if strict:
             lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
-        lanes["model, K auto"] = lane("model", AUTO_K, length="cost")
-        lanes["hybrid, K auto"] = lane("hybrid", AUTO_K, length="cost")
+        lanes["model, K auto"] = lane("model", **AUTO)
+        lanes["hybrid, K auto"] = lane("hybrid", **AUTO)
     lanes["lookup, K = 10"] = lane("lookup", 10)
-    lanes["lookup, K auto"] = lane("lookup", AUTO_K, length="cost")
+    lanes["lookup, K auto"] = lane("lookup", **AUTO)
     return lanes
 
 
@@ -97,28 +100,30 @@ def _keeps_strict(pair: Pair) -> bool:
     return True
 
 
-def theirs(pair: Pair, ks: Sequence[int]) -> dict[str, Peer]:
-    """The lanes of ``--against transformers`` by name."""
-    lanes = against_transformers(pair.draft is not None)
+def theirs(pair: Pair, stock: Pair, ks: Sequence[int]) -> dict[str, Decoder]:
+    """The lanes of ``--against transformers`` by name.
+
+    They decode with ``stock``, the same pair loaded with ``compile="off"``; gpt-fast's loop, whose
+    models are not part of it, with ``pair``.
+    """
+    peers = against_transformers(pair.draft is not None)
+    lanes: dict[str, Decoder] = {name: partial(peer, stock) for name, peer in peers.items()}
     if pair.draft is not None:
         k = ks[len(ks) // 2]
-        lanes[f"gpt-fast's loop, K = {k}"] = partial(gpt_fast, k=k)
+        lanes[f"gpt-fast's loop, K = {k}"] = partial(gpt_fast, pair, k=k)
     return lanes
 
 
 def bench(
     pair: Pair,
-    stock: Pair | None,
     prompts: Sequence[str],
     lanes: dict[str, Settings],
-    peers: dict[str, Peer],
+    peers: dict[str, Decoder],
     repeats: int,
 ) -> Iterator[list[Row]]:
     """Yields the rows as they stand after every prompt; the last are the result.
 
-    Lanes are interleaved, so that whatever slows the machine for a while hits all of them. Peers
-    decode with ``stock``, the same pair loaded with ``compile="off"``; gpt-fast's loop, whose
-    models are not part of it, with ``pair``.
+    Lanes are interleaved, so that whatever slows the machine for a while hits all of them.
     """
     rows = {name: Row(name) for name in (*lanes, *peers)}
     length = max(s.max_new_tokens for s in lanes.values())
@@ -127,14 +132,12 @@ def bench(
             for name, settings in lanes.items():
                 _race_once(pair, prompt, settings, rows[name])
             for name, peer in peers.items():
-                with_pair = stock if stock and not name.startswith("gpt-fast") else pair
-                _against(pair, with_pair, prompt, peer, length, rows[name])
+                _against(pair, prompt, peer, length, rows[name])
             yield list(rows.values())
 
 
 def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
-    plain = Settings("none", max_new_tokens=settings.max_new_tokens, chat=settings.chat)
-    runners = [Runner(pair, prompt, plain), Runner(pair, prompt, settings)]
+    runners = [Runner(pair, prompt, s) for s in (settings.alone(), settings)]
     for _ in race(runners):
         pass
     result = compare(*(r.recording() for r in runners))
@@ -151,13 +154,13 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.same += bool(result.identical)
 
 
-def _against(pair: Pair, stock: Pair, prompt: str, peer: Peer, new: int, row: Row) -> None:
+def _against(pair: Pair, prompt: str, peer: Decoder, new: int, row: Row) -> None:
     plain = Runner(pair, prompt, Settings("none", max_new_tokens=new))
     plain.warm_up()
-    peer(stock, plain.prompt_ids, 8)
+    peer(plain.prompt_ids, WARM_UP_TOKENS)
     ours = [t.id for step in plain.decode() for t in step.committed]
     began = time.perf_counter()
-    ids = peer(stock, plain.prompt_ids, new)
+    ids = peer(plain.prompt_ids, new)
     seconds = time.perf_counter() - began
     row.speedup.append(plain.clock.elapsed / seconds * len(ids) / len(ours))
     row.tokens_per_second.append(len(ids) / seconds)

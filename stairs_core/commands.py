@@ -19,7 +19,7 @@ from . import metrics, trace, tracefile, verdicts
 from .errors import InputError
 from .render import terminal
 from .render.cells import Paint, visible
-from .settings import AUTO_K, K_RANGE, Settings
+from .settings import AUTO, K_RANGE, Settings
 from .text import check_prompt
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _drafting(k: str, length: str | None) -> dict[str, Any]:
     if k == "auto":
         if length not in (None, "cost"):
             raise InputError(f"K auto is the length policy cost: leave out --length {length}.")
-        return {"k": AUTO_K, "length": "cost"}
+        return AUTO
     try:
         return {"k": int(k), "length": length or "constant"}
     except ValueError as e:

@@ -10,8 +10,10 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import torch
-
+from . import choice, verify
+from .clock import Clock
+from .lane import Lane
+from .protocols import Proposal
 from .trace import Step
 
 if TYPE_CHECKING:
@@ -58,18 +60,20 @@ def measure(pair: Pair, backend: str, numerics: str, *, drafts: bool) -> Costs:
     Medians, widths interleaved; takes about a second. Without ``drafts`` nothing runs between the
     target's passes, which then find its weights in the processor's caches.
     """
-    from . import choice, verify
-    from .lane import Lane
-    from .protocols import Proposal
-
     greedy = choice.build(None, pair.device, pair.vocabulary)
-
     check = verify.build(backend, pair.target, numerics)
     draft = Lane(pair.draft) if drafts else None
     context = [3 + i % 7 for i in range(min(_CONTEXT, pair.context_length // 2))]
     widths = [w for w in _WIDTHS if w <= min(pair.context_length - len(context), len(context)) + 1]
     passes: dict[int, list[float]] = {width: [] for width in widths}
     guesses: list[float] = []
+    clock = Clock(pair.device)
+
+    def timed(job: Callable[[], object]) -> float:
+        clock.resume()
+        job()
+        return clock.split()
+
     began, rounds = time.perf_counter(), -1
     while rounds < 1 or (rounds < _ROUNDS and time.perf_counter() - began < _SECONDS):
         rounds += 1
@@ -77,23 +81,10 @@ def measure(pair: Pair, backend: str, numerics: str, *, drafts: bool) -> Costs:
             checking = partial(check, context, Proposal(context[: width - 1]))
             if draft and width > 1:
                 guessing = partial(draft.write, context, width - 1, greedy)
-                guesses.append(_timed(guessing, pair.device) / (width - 1))
+                guesses.append(timed(guessing) / (width - 1))
             # Plain decoding follows on itself: as often as makes it so here.
-            times = [_timed(checking, pair.device) for _ in range(5 if width == 1 else 1)]
+            times = [timed(checking) for _ in range(5 if width == 1 else 1)]
             if rounds:  # the first round only warms up
                 passes[width].append(statistics.median(times))
     medians = tuple((width, statistics.median(times)) for width, times in passes.items())
     return Costs(medians, statistics.median(guesses) if guesses else 0.0)
-
-
-def _timed(job: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    began = time.perf_counter()
-    job()
-    _wait(device)
-    return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

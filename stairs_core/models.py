@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,6 @@ class Pair:
     eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
-    _costs: dict[tuple[str, str, bool], Costs] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-    _strict: list[bool] = field(default_factory=list, compare=False, repr=False)
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
@@ -50,11 +46,17 @@ class Pair:
             self._costs[key] = costs.measure(self, backend, numerics, drafts=drafts)
         return self._costs[key]
 
+    @cached_property
+    def _costs(self) -> dict[tuple[str, str, bool], Costs]:
+        return {}
+
     def require_strict(self) -> None:
         """Raises InputError when the target cannot keep what strict numerics promises."""
-        if not self._strict:
-            checks.check_strict(self.target, self.target_name)
-            self._strict.append(True)
+        _ = self._strict  # asked again, it is not measured again
+
+    @cached_property
+    def _strict(self) -> None:
+        checks.check_strict(self.target, self.target_name)
 
     def require_trees(self) -> None:
         """Raises InputError when the target cannot read a tree in one pass."""
@@ -75,7 +77,7 @@ class Pair:
     @property
     def vocabulary(self) -> int:
         """Entries of the wider model's output; some models pad it."""
-        models = [m for m in (self.target, self.draft) if m is not None]
+        models = (self.target, self.draft or self.target)
         return max(m.config.get_text_config().vocab_size for m in models)
 
     @property

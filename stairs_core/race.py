@@ -17,7 +17,7 @@ from .scribe import Scribe
 from .settings import Settings
 from .trace import Event, Recording, Run, Step, Stop
 
-_WARM_UP_TOKENS = 8
+WARM_UP_TOKENS = 8
 
 
 class Runner:
@@ -58,7 +58,7 @@ class Runner:
 
     def warm_up(self) -> None:
         """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
-        limits = Limits.of(len(self._ids), _WARM_UP_TOKENS, self.pair.context_length)
+        limits = Limits.of(len(self._ids), WARM_UP_TOKENS, self.pair.context_length)
         scribe, clock = Scribe(self.pair.speller, self._ids), Clock(self.pair.device)
         for _ in self._generate(scribe, clock, limits):
             pass
@@ -98,7 +98,7 @@ class Runner:
 
     def measure_noise_against(self, other: Runner) -> None:
         """Where both texts part, measures how far rounding moves a logit there, and just before,
-        in either's passes. Not where they may part by chance."""
+        in either's passes. Not where they may part by chance. The largest of several stays."""
         if not self.run.comparable:
             return
         where = metrics.first_difference(self.recording(), other.recording())
@@ -107,7 +107,8 @@ class Runner:
         new = [t.id for s in self.steps for t in s.committed]
         ids = self._ids + new[: where.position]
         ways = {(r.settings.backend, r.settings.numerics) for r in (self, other)}
-        self._noise = max(noise.measure(self.pair, ids, *way) for way in ways)
+        measured = (noise.measure(self.pair, ids, *way) for way in ways)
+        self._noise = max(self._noise or 0.0, *measured)
 
     def recording(self) -> Recording:
         """What was decoded so far; a run that was left midway counts as stopped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from . import drafters
 from .errors import InputError
@@ -21,8 +22,8 @@ LENGTHS = {
 }
 K_RANGE = (1, 32)
 LENGTH_RANGE = (1, 4096)
-AUTO_K = 16
-"""The most that ``--k auto`` drafts in a step."""
+AUTO: dict[str, Any] = {"k": 16, "length": "cost"}
+"""What ``--k auto`` means: the policy, and the most that it drafts in a step."""
 
 
 @dataclass(frozen=True, slots=True)

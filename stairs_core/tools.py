@@ -27,12 +27,14 @@ def bench(args: argparse.Namespace) -> int:
 
     prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
     pair = load_pair(args.pair, args.device, args.dtype, args.compile)
-    stock = load_pair(args.pair, args.device, args.dtype, "off") if args.against else None
     lanes = benching.ours(pair, ks, args.max_new_tokens)
-    peers = benching.theirs(pair, ks) if args.against else {}
+    peers: dict[str, benching.Decoder] = {}
+    if args.against:
+        stock = load_pair(args.pair, args.device, args.dtype, "off")
+        peers = benching.theirs(pair, stock, ks)
     rows: list[benching.Row] = []
     rounds, status = len(prompts) * args.repeats, 0
-    made = benching.bench(pair, stock, prompts, lanes, peers, args.repeats)
+    made = benching.bench(pair, prompts, lanes, peers, args.repeats)
     try:
         for done, rows in enumerate(made, 1):  # noqa: B007 (the last ones are the result)
             progress(f"Round {done} of {rounds}")
@@ -46,15 +48,17 @@ def bench(args: argparse.Namespace) -> int:
 
 
 def widen(args: argparse.Namespace) -> int:
-    progress("Widening")
     from . import widen as widening
     from .devices import device, dtype
 
-    sizes = [widening.Size.parse(text) if text else None for text in (args.target, args.draft)]
-    assert sizes[0] is not None
+    target = widening.Size.parse(args.target)
+    draft = widening.Size.parse(args.draft) if args.draft else None
     kind = dtype(args.dtype, device("cpu"))
-    widening.widen_pair(args.pair, Path(args.out), sizes[0], sizes[1], kind)
-    progress("")
+    progress("Widening")
+    try:
+        widening.widen_pair(args.pair, Path(args.out), target, draft, kind)
+    finally:
+        progress("")
     print(f"{args.out} holds the widened pair: pass it as --pair.")
     return 0
 

@@ -57,7 +57,7 @@ def make_model(layers: int = 2, seed: int = 0, **changes):
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
-        vocab_size=320,
+        vocab_size=changes.pop("vocab_size", 320),
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=layers,
@@ -126,6 +126,22 @@ def lean_pair(tiny_pair):
         tiny_pair,
         target=LeanLlama(tiny_pair.target),
         draft=LeanLlama(tiny_pair.draft),
-        _costs={},
-        _strict=[],
+    )
+
+
+@pytest.fixture(scope="session")
+def looping(tiny_pair, tmp_path_factory):
+    """A target without attention: what it says depends on the last token, so its text goes round.
+
+    Random models never do, and drafters that copy would have nothing accepted.
+    """
+    import torch
+
+    from stairs_core.models import load_pair
+
+    models = [make_model(seed=2), make_model(layers=1, seed=3)]
+    for layer in models[0].model.layers:
+        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
+    return load_pair(
+        str(save_pair(tmp_path_factory.mktemp("loop"), *models)), "cpu", "float32", "off"
     )

@@ -16,7 +16,7 @@ import app
 from stairs_core import live, metrics, tracefile
 from stairs_core.errors import InputError
 from stairs_core.render import charts, page
-from stairs_core.settings import AUTO_K
+from stairs_core.settings import AUTO
 
 VISITOR = SimpleNamespace(session_hash="a visitor")
 
@@ -153,7 +153,9 @@ def test_every_widget_reaches_the_settings(engine):
     ((prompt, settings),) = engine.asked
     assert (prompt, settings.drafter, settings.backend) == ("Once upon a time", "hybrid", "single")
     assert (settings.length, settings.numerics) == ("cost", "strict")
-    assert (settings.max_new_tokens, settings.k) == (48, AUTO_K)
+    assert (settings.max_new_tokens, settings.k) == (48, AUTO["k"])
+    play(*asking(k=3.0))
+    assert (engine.asked[1][1].k, engine.asked[1][1].length) == (3, "constant")
 
 
 @pytest.mark.parametrize(

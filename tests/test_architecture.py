@@ -40,7 +40,7 @@ ALLOWED = {
     "lean.py": {"packed"},
     "faster.py": {"lean", "packed"},
     "ngrams.py": set(),
-    "costs.py": {"choice", "lane", "models", "protocols", "trace", "verify"},
+    "costs.py": {"choice", "clock", "lane", "models", "protocols", "trace", "verify"},
     "lengths.py": {"costs", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
     "scribe.py": {"protocols", "text", "trace"},

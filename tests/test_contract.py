@@ -7,14 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import WORDS, make_model, save_pair
+from conftest import WORDS
 
 from stairs_core import choice, drafters, lengths, verify
 from stairs_core.clock import Clock
 from stairs_core.costs import Costs
 from stairs_core.engine import Limits, generate
 from stairs_core.metrics import fold
-from stairs_core.models import load_pair
 from stairs_core.protocols import Document, Kit
 from stairs_core.race import Runner
 from stairs_core.scribe import Scribe
@@ -102,20 +101,6 @@ def test_the_text_is_the_targets_own_however_much_is_drafted(
     for ids, text, *_ in references:
         steps = decode(tiny_pair, ids, drafter, "single_kv", 8, 40, frozenset(), length=length)
         assert committed(steps) == text
-
-
-@pytest.fixture(scope="module")
-def looping(tiny_pair, tmp_path_factory):
-    """A target without attention: what it says depends on the last token, so its text goes round.
-
-    Random models never do, and drafters that copy would have nothing accepted.
-    """
-    models = [make_model(seed=2), make_model(layers=1, seed=3)]
-    for layer in models[0].model.layers:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-    return load_pair(
-        str(save_pair(tmp_path_factory.mktemp("loop"), *models)), "cpu", "float32", "off"
-    )
 
 
 @pytest.mark.parametrize("drafter", ["lookup", "hybrid"])

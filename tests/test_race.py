@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stairs_core import trace, tracefile
+from stairs_core import noise, trace, tracefile
 from stairs_core.metrics import compare, fold
 from stairs_core.race import Runner, race
 from stairs_core.settings import Settings
@@ -38,6 +38,16 @@ def test_the_lane_that_is_behind_goes_on(tiny_pair):
         if isinstance(event, trace.Step):
             assert clocks[lane] <= min(clocks)
             clocks[lane] = float("inf") if event.stop else event.elapsed
+
+
+def test_the_largest_noise_that_was_measured_stays(tiny_pair, monkeypatch):
+    (runner,), other = lanes(tiny_pair, "none"), Runner(tiny_pair, "The fox", Settings("none"))
+    for one in (runner, other):
+        assert list(one.decode())
+    for measured in (0.25, 0.5, 0.125):
+        monkeypatch.setattr(noise, "measure", lambda *_, measured=measured: measured)
+        runner.measure_noise_against(other)
+    assert runner.recording().stop.noise == 0.5
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from recordings import head, recording
 
 from stairs_core.errors import InputError
-from stairs_core.render import cells, terminal
+from stairs_core.render import cells, page, terminal
 from stairs_core.render.cells import Paint
 from stairs_core.trace import Prediction, Recording, Step, Stop, Token
 
@@ -51,6 +51,21 @@ def alone() -> Recording:
         for i, (t, w) in enumerate(((0, " b"), (1, " c"), (9, " X"), (5, " y")))
     )  # fmt: skip
     return Recording(head(name="none", drafter="none"), steps, Stop("length", " b c X y"))
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        ("constant", ", K 5,"),
+        ("cost", ", K auto, 5 at most,"),
+        ("heuristic", ", from K 5 (heuristic),"),
+        ("confidence", ", K 5 at most (confidence),"),
+    ],
+)
+def test_page_and_terminal_say_alike_how_many_are_drafted(length, words):
+    made = replace(recording(), run=head(k=5, length=length))
+    assert words in terminal.draw([made], 200)
+    assert words in page.source([made], "live")
 
 
 def test_every_status_has_marks_of_its_own():

@@ -36,6 +36,22 @@ REGISTRY = {
         "copies what followed the last tokens where they stood before",
         label="copying from the text",
     ),
+    "tree": Method(
+        "the draft model's K likeliest tokens, several ways on where it doubts",
+        tree=True,
+        label="the draft model, a tree",
+    ),
+    "recycle": Method(
+        "what the target found likely after a token when it last read it",
+        tree=True,
+        label="recycled tokens",
+    ),
+    "lookahead": Method(
+        "n-grams from a window in which the target writes ahead", tree=True, label="lookahead"
+    ),
+    "jacobi": Method(
+        "what the target said behind a guess that did not hold", label="Jacobi decoding"
+    ),
     "hybrid": Method(
         "copies where the text repeats itself at length, else asks the draft model",
         label="copying, else the draft model",

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..drafters import REGISTRY
 from ..sampling import Sampling
-from ..settings import AUTO_K, Settings
+from ..settings import AUTO, Settings
 from . import words
 
 GUESSERS = ("", "-2", "-3")
@@ -70,9 +70,8 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
         reads = drafter in REGISTRY and REGISTRY[drafter].references
         lane = Settings(
             drafter=drafter,
-            k=AUTO_K if auto else whole(asked[f"k{guesser}"]),
-            length="cost" if auto else "constant",
             references=texts if reads else (),
+            **(AUTO if auto else {"k": whole(asked[f"k{guesser}"])}),
             **shared,
         )
         lanes[_free(words.lane(lane), lanes)] = lane

@@ -8,7 +8,7 @@ from itertools import groupby
 from .. import metrics
 from ..errors import InputError
 from ..trace import Recording, Step
-from .cells import Paint, Styled, clip, clip_left, pad, visible, width
+from .cells import Paint, Styled, clip, clip_left, drafting, pad, visible, width
 
 # Status: marks around its text, its glyph in the strip of steps, its SGR parameters.
 STYLES = {
@@ -129,10 +129,9 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     run = recordings[-1].run
     lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
     models = f"{run.target} with {run.draft}" if run.draft else run.target
-    k = f"K {run.k}" if run.length == "constant" else f"K up to {run.k} ({run.length})"
     strict = ", strict" if run.numerics == "strict" else ""
     how = f"{run.backend}{strict}, {run.exactness}, {run.dtype}, {run.hardware}"
-    setting = f"{models}, {k}, {how}"
+    setting = f"{models}, {drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
     prompt = [("Prompt: ", "1"), (visible(run.prompt, "↵\n"), "2")]
     return [*paint.wrap([(visible(text), "")], columns), *paint.wrap(prompt, columns)]

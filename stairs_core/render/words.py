@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..drafters import REGISTRY
 from ..sampling import Sampling
 from ..settings import Settings
-from ..trace import Run
 
 _CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
 """What else may shape a draw, and the value that changes nothing."""
@@ -20,13 +19,6 @@ def lane(settings: Settings) -> str:
     """Who guesses, and how many: what tells one lane of a race from another."""
     k = f"K {settings.k}" if settings.length == "constant" else "K auto"
     return f"{guesser(settings.drafter)}, {k}"
-
-
-def ahead(run: Run) -> str:
-    """How many tokens a run guessed."""
-    if run.length == "constant":
-        return f"K {run.k}"
-    return f"K {'auto' if run.length == 'cost' else run.length}, {run.k} at most"
 
 
 def sampled(sampling: Sampling | None) -> str:
