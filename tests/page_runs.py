@@ -121,7 +121,7 @@ def tree(texts: list[str], width: int = 3, depth: int = 4) -> Recording:
                 right = way == width - 1 and level < accepted
                 word = texts[at + level] if right else f"{HOSTILE[(way + level) % 4]}{way}"
                 status = "accepted" if right else "rejected" if on_path else "unchecked"
-                drafted.append(Token(7000 + way, word, status, "tree"))
+                drafted.append(Token(at + level if right else 7000 + way, word, status, "tree"))
                 parents.append(follows)
                 main = len(drafted) - 1
                 if not right and level < n - 1:

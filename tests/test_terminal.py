@@ -11,7 +11,7 @@ import pytest
 from recordings import head, recording
 
 from stairs_core.errors import InputError
-from stairs_core.render import cells, page, terminal
+from stairs_core.render import cells, facts, terminal
 from stairs_core.render.cells import Paint
 from stairs_core.trace import Prediction, Recording, Step, Stop, Token
 
@@ -65,7 +65,7 @@ def alone() -> Recording:
 def test_page_and_terminal_say_alike_how_many_are_drafted(length, words):
     made = replace(recording(), run=head(k=5, length=length))
     assert words in terminal.draw([made], 200)
-    assert words in page.source([made], "live")
+    assert words in facts.source([made], "live")
 
 
 def test_every_status_has_marks_of_its_own():
@@ -105,8 +105,8 @@ def test_only_the_text_begins_new_lines():
 
 def test_a_later_step_shows_the_text_before_it():
     drawn = terminal.draw([run_of_six()], 80, step=2)
-    assert " 0 a b b c X    →  b    1.00 ✓\n" in drawn
-    assert " 1 a b b c X│ y →  c    2.00 ●\n" in drawn
+    assert " 0 a b b c X    →  y    1.00 ✓\n" in drawn
+    assert " 1 a b b c X│ y →  z    2.00 ●\n" in drawn
 
 
 def test_a_step_that_one_lane_has_is_drawn_for_that_lane():

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from .. import metrics
 from ..trace import Recording, Run
 from . import words
-from .cells import drafting
 
 BACKENDS = {
     "single_kv": "one pass over the cache",
@@ -138,7 +137,7 @@ def _setting(lanes: Sequence[Recording]) -> str:
     if len(guessing) == 1:  # of several, the names of the lanes say it
         (one,) = guessing
         parts += [] if one.drafter == "model" else [words.guesser(one.drafter)]
-        parts += [drafting(one)]
+        parts += [words.drafting(one)]
     parts += [BACKENDS.get(run.backend, run.backend)]
     parts += ["strict"] if run.numerics == "strict" else []
     return ", ".join(filter(None, [*parts, words.sampled(run.sampling), run.exactness]))

@@ -31,7 +31,7 @@ BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 BY_HAND = "auto => ({__type__: 'update', interactive: !auto})"
 NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
-_SCRIPTS = "fold words parts lane stairs chart around stage".split()
+_SCRIPTS = ("fold", "words", "parts", "lane", "stairs", "chart", "around", "stage")
 _REFRESH = 0.5
 
 
