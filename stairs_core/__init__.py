@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from .engine import generate
     from .errors import InputError
     from .metrics import compare, fold
-    from .models import Pair, load_pair
+    from .models import load_pair
+    from .pair import Pair
     from .race import Runner
     from .settings import Settings
 
 _HOME = {
     "InputError": "errors",
-    "Pair": "models",
+    "Pair": "pair",
     "Runner": "race",
     "Settings": "settings",
     "compare": "metrics",

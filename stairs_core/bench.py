@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .errors import InputError
 from .metrics import compare, fold
-from .models import BUNDLED, Pair
+from .models import BUNDLED
+from .pair import Pair
 from .peers import against_transformers, gpt_fast
 from .race import WARM_UP_TOKENS, Runner, race
 from .settings import AUTO, Settings

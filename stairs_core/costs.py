@@ -17,7 +17,7 @@ from .protocols import Proposal
 from .trace import Step
 
 if TYPE_CHECKING:
-    from .models import Pair
+    from .pair import Pair
 
 _WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
 _CONTEXT = 100  # tokens before the passes that are timed

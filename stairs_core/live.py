@@ -23,7 +23,7 @@ from .settings import Settings
 from .trace import Event
 
 if TYPE_CHECKING:
-    from .models import Pair
+    from .pair import Pair
 
 ZERO_GPU = find_spec("spaces") is not None
 _INTERVAL = 1 / 12

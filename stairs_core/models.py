@@ -3,105 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from . import checks, costs, devices, faster, weights
-from .costs import Costs
+from . import checks, devices, faster, weights
 from .errors import InputError
+from .pair import Pair
 from .quiet import quiet
-from .text import Speller
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A target, its draft (or None), and what both share. Models are in evaluation mode.
-
-    ``context_length``: in tokens. ``parameters``: how many the target and the draft have (0: none).
-    """
-
-    name: str
-    target: Any
-    draft: Any | None
-    target_name: str
-    draft_name: str | None
-    tokenizer: Any
-    eos_ids: frozenset[int]
-    context_length: int
-    parameters: tuple[int, int]
-
-    def costs(
-        self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
-    ) -> Costs:
-        """What passes cost here, with a draft's between them or not; measured when first asked."""
-        key = backend, numerics, drafts
-        if key not in self._costs:
-            self._costs[key] = costs.measure(self, backend, numerics, drafts=drafts)
-        return self._costs[key]
-
-    @cached_property
-    def _costs(self) -> dict[tuple[str, str, bool], Costs]:
-        return {}
-
-    def require_strict(self) -> None:
-        """Raises InputError when the target cannot keep what strict numerics promises."""
-        _ = self._strict  # asked again, it is not measured again
-
-    @cached_property
-    def _strict(self) -> None:
-        checks.check_strict(self.target, self.target_name)
-
-    def require_trees(self) -> None:
-        """Raises InputError when the target cannot read a tree in one pass."""
-        if not self.target_takes_trees:
-            raise InputError(
-                f"{self.target_name} ({self.target.config.model_type}) does not take the masks and "
-                "positions that a tree in one pass needs: use --backend matrix_kv or matrix."
-            )
-
-    @cached_property
-    def target_takes_trees(self) -> bool:
-        return checks.takes_trees(self.target)
-
-    @cached_property
-    def draft_takes_trees(self) -> bool:
-        return self.draft is not None and checks.takes_trees(self.draft)
-
-    @property
-    def vocabulary(self) -> int:
-        """Entries of the wider model's output; some models pad it."""
-        models = (self.target, self.draft or self.target)
-        return max(m.config.get_text_config().vocab_size for m in models)
-
-    @property
-    def device(self) -> torch.device:
-        return self.target.device
-
-    @property
-    def dtype(self) -> str:
-        return str(self.target.dtype).removeprefix("torch.")
-
-    @property
-    def has_chat_template(self) -> bool:
-        return bool(self.tokenizer.chat_template)
-
-    @cached_property
-    def speller(self) -> Speller:
-        return Speller(self.tokenizer)
-
-    def describe(self) -> dict[str, str]:
-        """Short strings for people: target, draft, dtype, device."""
-        named = {"target": self.target_name, "draft": self.draft_name}
-        sizes = zip(named.items(), self.parameters, strict=True)
-        models = {role: f"{name} ({_size(n)})" for (role, name), n in sizes if name}
-        return {**models, "dtype": self.dtype, "device": devices.hardware(self.device)}
 
 
 def load_pair(
@@ -232,10 +145,6 @@ def _context_length(model: Any) -> int:
 
 def _parameters(model: Any | None) -> int:
     return sum(p.numel() for p in model.parameters()) if model else 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} B" if count >= 1e9 else f"{count / 1e6:.1f} M"
 
 
 def _label(name: str, model: Any) -> str:

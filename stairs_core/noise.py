@@ -17,7 +17,7 @@ from .protocols import Proposal
 from .trace import Recording
 
 if TYPE_CHECKING:
-    from .models import Pair
+    from .pair import Pair
 
 _TOKENS = 24
 _WIDTHS = (2, 3, 6, 8)

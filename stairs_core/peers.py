@@ -18,7 +18,7 @@ from .lane import Lane
 from .quiet import quiet
 
 if TYPE_CHECKING:
-    from .models import Pair
+    from .pair import Pair
 
 Peer = Callable[["Pair", list[int], int], list[int]]
 

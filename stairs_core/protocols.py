@@ -11,7 +11,7 @@ from .trace import Origin
 if TYPE_CHECKING:
     import torch
 
-    from .models import Pair
+    from .pair import Pair
 
 
 @dataclass(frozen=True, slots=True)

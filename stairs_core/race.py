@@ -11,7 +11,7 @@ from . import choice, drafters, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
 from .engine import Limits, generate
-from .models import Pair
+from .pair import Pair
 from .protocols import Kit, LengthPolicy
 from .scribe import Scribe
 from .settings import Settings

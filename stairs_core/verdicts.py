@@ -13,7 +13,7 @@ from .metrics import Comparison
 from .trace import Recording
 
 if TYPE_CHECKING:
-    from .models import Pair
+    from .pair import Pair
 
 
 def compare(recordings: Sequence[Recording], pair: Pair | None = None) -> list[Comparison]:
