@@ -168,10 +168,10 @@ def _controls() -> dict[str, Any]:
             example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
     for i, guesser in enumerate(lanes.GUESSERS):
         with add(f"guesser{guesser}", gr.Column, visible=not i, elem_classes="st-guesser"):
-            who = {"label": "Guesses by" if not i else "Races", "choices": lanes.DRAFTERS}
+            who = {"label": page.GUESSER[i], "choices": lanes.DRAFTERS}
             add(f"drafter{guesser}", gr.Dropdown, value=None if i else "model", **who)
             add(f"k{guesser}", gr.Slider, label="Guess ahead (K tokens)", **look.span(*K_RANGE, 5))
-            add(f"auto{guesser}", gr.Checkbox, label="K auto", info=page.AUTO)
+            add(f"auto{guesser}", gr.Checkbox, label="K auto", info=None if i else page.AUTO)
             if i:
                 add(f"remove{guesser}", gr.Button, value="Remove", size="sm", min_width=0)
     add("add", gr.Button, value="Add a guesser", size="sm", min_width=0)

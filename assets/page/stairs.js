@@ -134,7 +134,8 @@
 
     // Nothing is pointed at: what the whole step was copied from.
     rest() {
-      const point = "Point at a row, or reach it with ↑ ↓, to read what was compared.";
+      const what = this.step?.parents ? "guess" : "row";
+      const point = `Point at a ${what}, or reach it with ↑ ↓, to read what was compared.`;
       const copied = this.step ? `${Stairs.copied(this.step.tokens)} ` : "";
       set(this.detail, (copied + point).trim());
       this.mark(this.step ? this.step.tokens : []);

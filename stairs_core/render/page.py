@@ -18,6 +18,7 @@ PROMPTS = {
     "A lost shoe": "One day, a king lost his shoe in the garden. He asked",
 }
 
+GUESSER = ("Guesses by", "Second guesser", "Third guesser")
 AUTO = "As many as pay, by measured costs and what was accepted."
 STRICT = "The same bits however tokens are grouped into passes."
 CHAT = "Only for a tokenizer that has one."
@@ -45,6 +46,7 @@ class Lines:
         self.text = ""
         self._run = run
         self._lanes: dict[int, tuple[Run, list[Step]]] = {}
+        self._stops: dict[int, Stop] = {}
         self._facts: dict[str, Any] = {}
         self._made = 0.0
 
@@ -55,6 +57,8 @@ class Lines:
                 self._lanes[lane] = record, []
             elif isinstance(record, Step):
                 self._lanes[lane][1].append(record)
+            else:
+                self._stops[lane] = record
 
     @property
     def started(self) -> bool:
@@ -62,7 +66,11 @@ class Lines:
         return any(steps for _, steps in self._lanes.values())
 
     def lanes(self) -> list[Recording]:
-        return [Recording(run, tuple(s), Stop("stopped", "")) for run, s in self._lanes.values()]
+        """As far as they have come; one that has not ended yet counts as stopped."""
+        return [
+            Recording(run, tuple(steps), self._stops.get(lane, Stop("stopped", "")))
+            for lane, (run, steps) in self._lanes.items()
+        ]
 
     def value(self, *, running: bool = True) -> dict[str, Any]:
         """The value of the stage now."""
