@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from .encoded import UNLIMITED, bind, positions, reads_apart, start_ids
 from .errors import InputError
 from .lane import WIDTH, Lane
+from .skipping import skip
 
 
 def check_model(model: Any, name: str) -> None:
     """Raises InputError when the model's cache cannot be rolled back, with the reason."""
     kind = model.config.model_type
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise InputError(f"{name} ({kind}) is an encoder-decoder model: choose a decoder-only one.")
-    if getattr(model, "_is_stateful", False) or not _croppable(model):
+    if getattr(model, "_is_stateful", False) or not _croppable(bind(model, [0])):
         raise InputError(
             f"{name} ({kind}) keeps a state that cannot be rolled back to an earlier token, so "
             "rejected guesses cannot be undone: choose a model with a plain KV cache."
@@ -30,6 +30,12 @@ def check_strict(model: Any, name: str) -> None:
     """
     ids = list(range(2 * WIDTH))
     kind = model.config.model_type
+    if reads_apart(model) and positions(model, "decoder") < UNLIMITED:
+        raise InputError(
+            f"{name} ({kind}) counts its decoder's positions itself, and strict passes would run "
+            "past the last of them: use --numerics fast."
+        )
+    model = bind(model, [0])
     one, several = Lane(model, strict=True), Lane(model, strict=True)
     try:
         rows = torch.cat([one.logits(ids[: n + 1], 1) for n in range(WIDTH, 2 * WIDTH)])
@@ -49,7 +55,12 @@ def check_strict(model: Any, name: str) -> None:
 
 
 def takes_trees(model: Any) -> bool:
-    """Whether a pass over a tree gives what passes over its branches give, tried on two."""
+    """Whether a pass over a tree gives what passes over its branches give, tried on two.
+
+    Not where an encoder reads the prompt: such decoders count their positions themselves.
+    """
+    if reads_apart(model):
+        return False
     context, tokens, parents = [1, 2, 3], [4, 5, 6, 7], [-1, -1, 0, 1]
     try:
         rows = Lane(model).tree(context, tokens, parents, 5)
@@ -61,6 +72,52 @@ def takes_trees(model: Any) -> bool:
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
         return False
     return _close(rows, torch.stack(said))
+
+
+def check_skipping(model: Any, name: str) -> None:
+    """Raises InputError when the model cannot do without its inner layers' sublayers.
+
+    Tried here without all of them, on a few tokens.
+    """
+    kind = model.config.model_type
+    count = model.config.get_text_config().num_hidden_layers
+    if count < 3:
+        raise InputError(
+            f"{name} ({kind}) has no layer between its first and its last that could be skipped: "
+            "use another drafter than layer-skip."
+        )
+    inner = range(1, count - 1)
+    try:
+        lane = Lane(skip(model, inner, inner))
+        lane.logits([0, 1, 2], 1)
+        lane.logits([0, 1, 3, 2], 2)
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as e:
+        raise InputError(
+            f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
+            "drafter than layer-skip."
+        ) from e
+
+
+def context_length(model: Any, prompt_length: int | None = None) -> int:
+    """Tokens that a text may have, its prompt included.
+
+    Where an encoder reads the prompt, that depends on the prompt's length, and is not known (no
+    limit) before it. Raises InputError for a prompt that the encoder cannot read.
+    """
+    own = min(positions(model, "decoder"), window(model) or UNLIMITED)
+    if not reads_apart(model):
+        return own
+    if prompt_length is None:
+        return UNLIMITED
+    longest = positions(model, "encoder")
+    if prompt_length > longest:
+        raise InputError(
+            f"The prompt has {prompt_length} tokens, and the encoder reads {longest}: shorten it "
+            f"by {prompt_length - longest} or more."
+        )
+    return prompt_length + own - len(start_ids(model))
 
 
 def window(model: Any) -> int | None:

@@ -73,24 +73,32 @@ class Coupled(Greedy):
         super().__init__(processors)
         self._seed, self._width = seed, width
 
+    def law(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
+        """What the draft holds likely, its dice known."""
+        rows = zip(texts, super().law(texts, logits), strict=True)
+        thrown = torch.stack([row / self._dice(len(text), row) for text, row in rows])
+        return thrown / thrown.sum(-1, keepdim=True)
+
     def draw(self, text: Text, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         law = self._processors.one(text, logits).float().softmax(-1)
-        return self._take(len(text()), law), None
+        return (law / self._dice(len(text()), law)).argmax(), None
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
         law = self._processors.of_rows(context, proposal, logits).float().softmax(-1)
 
         def said(row: int) -> int:
-            return int(self._take(len(context) + len(proposal.branch(row)), law[row]))
+            position = len(context) + len(proposal.branch(row))
+            return int((law[row] / self._dice(position, law[row])).argmax())
 
         path, own = rules.match(proposal.guesses, proposal.follows, said)
         return Verdict(path, own, *rules.most_likely(logits[: len(law)]))
 
-    def _take(self, position: int, law: torch.Tensor) -> torch.Tensor:
+    def _dice(self, position: int, like: torch.Tensor) -> torch.Tensor:
+        """[vocabulary]: exponential noise, the same whenever a position is asked for."""
         key = blake2b(f"{self._seed} {position}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key, "little"))
-        dice = torch.empty(max(self._width, len(law))).exponential_(generator=generator)
-        return (law / dice[: len(law)].to(law.device)).argmax()
+        dice = torch.empty(self._width).exponential_(generator=generator)
+        return dice[: len(like)].to(like.device)
 
 
 class Processors:

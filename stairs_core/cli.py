@@ -15,6 +15,7 @@ from typing import NoReturn
 from . import commands, drafters, settings, tools, training
 from .errors import InputError
 from .render.cells import clip, visible
+from .sampling import RULES
 from .settings import BACKENDS, COMPILE, K_RANGE, LENGTH_RANGE, LENGTHS, Settings
 
 DTYPES = ("auto", *settings.DTYPES)
@@ -122,6 +123,14 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add("--k", default=str(usual.k), help=f"guesses a step, {_range(K_RANGE, usual.k)}, or auto")
     add("--length", metavar="POLICY", help=f"how many next: {', '.join(LENGTHS)}")
     add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
+    add("--reference", nargs="+", default=(), metavar="FILE", help="texts that may be copied from")
+    add("--temperature", type=float, metavar="T", help="sample; 0 is greedy (default: greedy)")
+    add("--top-k", type=int, metavar="N", help="sample from the N likeliest tokens")
+    add("--top-p", type=float, metavar="P", help="sample from the likeliest that make up P")
+    add("--min-p", type=float, metavar="P", help="leave out what has less than P of the likeliest")
+    add("--repetition-penalty", type=float, metavar="X", help="1 is none; also when greedy")
+    add("--seed", type=int, metavar="N", help="of the dice (default: 0)")
+    add("--rule", metavar="RULE", help=f"of the dice: {' or '.join(RULES)} (default: the first)")
     add("--numerics", default=usual.numerics, help="fast, or strict: the same bits in any grouping")
     add("--check", action="store_true", help="status 1 if a text differs by more than rounding")
     add("--chat", action="store_true", help="wrap the prompt in the chat template")

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from . import metrics, trace, tracefile, verdicts
 from .errors import InputError
 from .render import terminal
 from .render.cells import Paint, visible
+from .sampling import Sampling
 from .settings import AUTO, K_RANGE, Settings
 from .text import check_prompt
 
@@ -88,7 +89,13 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         backend=args.backend,
         chat=args.chat,
         numerics=args.numerics,
+        sampling=_sampling(args),
+        references=tuple(args.reference),
     )
+    if args.check and base.sampling and not base.sampling.comparable:
+        raise InputError(
+            "--check compares texts, and dice part them: add --rule coupled, or leave out --check."
+        )
     settings = {name: replace(base, drafter=drafter) for name, drafter in lanes.items()}
     first = next(iter(settings))
     if len(settings) > 1 and lanes[first] == "none":
@@ -120,6 +127,15 @@ def _drafting(k: str, length: str | None) -> dict[str, Any]:
         raise InputError(
             f"K is {k!r:.60}, but must be a whole number from {low} to {high}, or auto."
         ) from e
+
+
+def _sampling(args: argparse.Namespace) -> Sampling | None:
+    """None where nothing of it was asked for. A penalty alone leaves decoding greedy."""
+    names = [field.name for field in fields(Sampling)]
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if set(given) == {"repetition_penalty"}:
+        given["temperature"] = 0.0
+    return Sampling(**given) if given else None
 
 
 def _check_writable(path: Path) -> None:
@@ -208,4 +224,5 @@ def _report(recording: trace.Recording) -> dict[str, Any]:
         "k": run.k,
         "backend": run.backend,
         "exactness": run.exactness,
+        "sampling": asdict(run.sampling) if run.sampling else None,
     }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
 _CONTEXT = 100  # tokens before the passes that are timed
+_PROMPT = 8  # of them, where an encoder reads the prompt
 _SECONDS, _ROUNDS = 0.6, 9  # how long to measure, and how often at most
 
 
@@ -61,9 +62,10 @@ def measure(pair: Pair, backend: str, numerics: str, *, drafts: bool) -> Costs:
     target's passes, which then find its weights in the processor's caches.
     """
     greedy = choice.build(None, pair.device, pair.vocabulary)
+    pair = pair.for_prompt([3 + i % 7 for i in range(_PROMPT)])
+    context = [3 + i % 7 for i in range(min(_CONTEXT, pair.context_length // 2))]
     check = verify.build(backend, pair.target, numerics)
     draft = Lane(pair.draft) if drafts else None
-    context = [3 + i % 7 for i in range(min(_CONTEXT, pair.context_length // 2))]
     widths = [w for w in _WIDTHS if w <= min(pair.context_length - len(context), len(context)) + 1]
     passes: dict[int, list[float]] = {width: [] for width in widths}
     guesses: list[float] = []

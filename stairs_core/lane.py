@@ -37,6 +37,8 @@ class Lane:
         self._cached, self._strict = cached, strict
         self._width = getattr(model, "strict_width", WIDTH)
         self._trims = model._supports_logits_to_keep()
+        # Where an encoder reads the prompt, what is held here is the decoder's side of the text.
+        self._reads = getattr(model, "decoder_ids", lambda ids: ids)
         self._kv: KV | None = None
         self._held: list[int] = []
         self._nodes: list[tuple[int, int]] = []  # of a tree after the tokens held: token and parent
@@ -44,6 +46,7 @@ class Lane:
     @torch.inference_mode()
     def logits(self, ids: list[int], last: int) -> torch.Tensor:
         """[last, vocabulary]: logits at the last positions of ``ids``, in one causal pass."""
+        ids = self._reads(ids)
         kept = self._keep(ids, len(ids) - last)
         if self._strict:
             out = self._in_chunks(ids, kept, len(ids) - last)
@@ -82,7 +85,7 @@ class Lane:
                 break
             row = self._forward(token.view(1, 1), 1)[0, 0]
         tokens = torch.stack(found).tolist()
-        self._held = context + tokens[:-1] if self._cached else []
+        self._held = self._reads(context) + tokens[:-1] if self._cached else []
         end = next((i for i, token in enumerate(tokens, 1) if token in eos_ids), len(tokens))
         return tokens[:end], torch.stack(laws[:end]) if laws else None
 
@@ -96,6 +99,7 @@ class Lane:
         A tree that has grown since it was last asked about costs what is new in it. Not for strict
         lanes: a token of a tree does not stand where it would stand in the text.
         """
+        context = self._reads(context)
         nodes = [*zip(tokens, parents, strict=True)]
         first = self._keep_tree(context, nodes, len(context) + len(tokens) - last)
         seen = torch.from_numpy(trees.mask(len(context), parents, first))
@@ -119,6 +123,7 @@ class Lane:
         Row 0 is ``context``, row i + 1 goes on with the branch of token i; causal attention keeps
         the padding, which stands after a row's end, from being seen.
         """
+        context = self._reads(context)
         rows = [[], *([tokens[i] for i in path] for path in trees.paths(parents))]
         deepest = max(range(len(rows)), key=lambda i: len(rows[i]))
         depth = len(rows[deepest])

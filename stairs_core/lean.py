@@ -8,7 +8,9 @@ product. ``lean`` gives a model to be used only where all that is known to hold:
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -51,12 +53,21 @@ class LeanLlama:
         self._eps = config.rms_norm_eps * config.hidden_size
         self._embedding = model.model.embed_tokens.weight.detach()
         self._angles = _angles(model, config.max_position_embeddings)
-        self._layers = []
+        self._layers: list[tuple[_Attention | None, _MLP | None]] = []
         for index, layer in enumerate(model.model.layers):
-            self._layers.append(_Layer(layer, self._head))
+            self._layers.append((_Attention(layer, self._head), _MLP(layer)))
             if consume:
                 model.model.layers[index] = nn.Identity()
         self._lm_head = PackedLinear(_scaled(model.lm_head, model.model.norm))
+
+    def without(self, attentions: Collection[int], mlps: Collection[int]) -> LeanLlama:
+        """The same model, of the same weights, that leaves out these layers' sublayers."""
+        view = copy.copy(self)
+        view._layers = [
+            (None if i in attentions else attention, None if i in mlps else mlp)
+            for i, (attention, mlp) in enumerate(self._layers)
+        ]
+        return view
 
     def _supports_logits_to_keep(self) -> bool:
         return True
@@ -79,15 +90,17 @@ class LeanLlama:
             angles = self._angles.narrow(0, start, tokens)
         else:
             angles = self._angles[position_ids[0]]
-        for index, layer in enumerate(self._layers):
-            q, k, v = self._heads_of(layer.qkv.forward(self._normed(x)), angles)
-            if past_key_values is not None:
-                k, v = past_key_values.update(k, v, index)
-            mixed = self._attend(q, k, v, attention_mask)
-            x = layer.o.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1), add=x)
-            normed = self._normed(x)
-            gate = layer.gate.forward(normed, "swish")
-            x = layer.down.forward(layer.up.forward(normed, times=gate), add=x)
+        for index, (attention, mlp) in enumerate(self._layers):
+            if attention is not None:
+                q, k, v = self._heads_of(attention.qkv.forward(self._normed(x)), angles)
+                if past_key_values is not None:
+                    k, v = past_key_values.update(k, v, index)
+                mixed = self._attend(q, k, v, attention_mask)
+                x = attention.o.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1), add=x)
+            if mlp is not None:
+                normed = self._normed(x)
+                gate = mlp.gate.forward(normed, "swish")
+                x = mlp.down.forward(mlp.up.forward(normed, times=gate), add=x)
         logits = self._lm_head.forward(self._normed(x[:, -logits_to_keep:]))
         return SimpleNamespace(logits=logits, past_key_values=past_key_values)
 
@@ -125,15 +138,22 @@ class LeanLlama:
         )
 
 
-class _Layer:
-    """One layer's weights, packed."""
+class _Attention:
+    """One layer's attention weights, packed."""
 
     def __init__(self, layer: Any, head: int) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
+        attention = layer.self_attn
         turned = [_interleaved(p, head) for p in (attention.q_proj, attention.k_proj)]
         qkv = [_scaled(p, layer.input_layernorm) for p in (*turned, attention.v_proj)]
         self.qkv = PackedLinear.joined(qkv)
         self.o = PackedLinear(attention.o_proj)
+
+
+class _MLP:
+    """One layer's MLP weights, packed."""
+
+    def __init__(self, layer: Any) -> None:
+        mlp = layer.mlp
         self.gate = PackedLinear(_scaled(mlp.gate_proj, layer.post_attention_layernorm))
         self.up = PackedLinear(_scaled(mlp.up_proj, layer.post_attention_layernorm))
         self.down = PackedLinear(mlp.down_proj)

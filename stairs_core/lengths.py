@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+from collections import deque
+
 from .costs import Costs
 from .protocols import LengthPolicy, Outcome
 from .settings import K_RANGE
@@ -80,14 +83,21 @@ class CostByPosition(Constant):
 
     Expected tokens are 1 + p1 + p1 p2 + ..., with p_i the share of guesses at position i that were
     accepted when they were reached, in this run, older steps counting less. Seconds are those that
-    passes took on this machine (``costs``). While guessing does not pay it is tried now and then.
+    passes took on this machine (``costs``), until the run itself says what its guesses and checks
+    take. While guessing does not pay it is tried now and then.
     """
 
     _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8
+    # Steps whose seconds are remembered, and for how many what was measured before stands at first:
+    # medians then leave out what disturbed a step, or made the first one slow.
+    _RECENT, _MEASURED = 15, 5
 
     def __init__(self, k: int, costs: Costs) -> None:
         super().__init__(k)
         self._costs = costs
+        self._drafting = deque([costs.draft] * self._MEASURED, self._RECENT)
+        self._checking = deque([1.0] * self._MEASURED, self._RECENT)
+        self._draft, self._slower = costs.draft, 1.0
         self._checked, self._accepted = [0.0] * k, [0.0] * k
         self._since_draft = 0
 
@@ -114,12 +124,19 @@ class CostByPosition(Constant):
         return best
 
     def _seconds(self, drafted: int) -> float:
-        return self._costs.target(drafted + 1) + self._costs.draft * drafted
+        """A step's, with so many guesses."""
+        return self._costs.target(drafted + 1) * self._slower + self._draft * drafted
 
     def observe(self, outcome: Outcome) -> None:
         drafted = len(outcome.proposal.guesses)
+        if outcome.verify_seconds:
+            self._checking.append(outcome.verify_seconds / self._costs.target(drafted + 1))
+            self._slower = statistics.median(self._checking)
         if not drafted:
             return
+        if outcome.draft_seconds:
+            self._drafting.append(outcome.draft_seconds / drafted)
+            self._draft = statistics.median(self._drafting)
         self._checked = [self._FADE * n for n in self._checked]
         self._accepted = [self._FADE * n for n in self._accepted]
         for i in range(min(outcome.accepted + 1, drafted, self._k)):

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 
 from . import checks, devices, faster, weights
 from .errors import InputError
 from .pair import Pair
 from .quiet import quiet
+from .translate import difference
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
 
@@ -33,8 +39,7 @@ def load_pair(
         target = _load(target_name, where, kind)
         draft = _load(draft_name, where, kind) if draft_name else None
         tokenizer = _tokenizer(target_name)
-        if draft_name:
-            _same_tokenizer(tokenizer, _tokenizer(draft_name), target_name, draft_name)
+        other = _tokenizer(draft_name) if draft_name else tokenizer
     models = [m for m in (target, draft) if m is not None]
     parameters = _parameters(target), _parameters(draft)
     return Pair(
@@ -44,8 +49,10 @@ def load_pair(
         target_name=_label(target_name, target),
         draft_name=_label(draft_name, draft) if draft_name else None,
         tokenizer=tokenizer,
+        draft_tokenizer=other if difference(tokenizer, other) else tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
-        context_length=min(_context_length(m) for m in models),
+        draft_eos_ids=_eos_ids(draft or target, other),
+        context_length=min(checks.context_length(m) for m in models),
         parameters=parameters,
     )
 
@@ -81,7 +88,9 @@ def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     local = weights.check_folder(name)
 
     def load() -> Any:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        two = AutoConfig.from_pretrained(name, local_files_only=local).is_encoder_decoder
+        family: Any = AutoModelForSeq2SeqLM if two else AutoModelForCausalLM
+        model: Any = family.from_pretrained(
             name, dtype=dtype, use_safetensors=True, local_files_only=local
         )
         model = model.eval().to(device)
@@ -119,28 +128,10 @@ def _attempt(name: str, load: Callable[[], Any]) -> Any:
         raise InputError(f"{name} cannot be loaded: {reason}.") from e
 
 
-def _same_tokenizer(target: Any, draft: Any, target_name: str, draft_name: str) -> None:
-    """Entry by entry: equal sizes say nothing."""
-    ours, theirs = target.get_vocab(), draft.get_vocab()
-    if ours == theirs:
-        return
-    odd = min(ours.items() ^ theirs.items(), key=lambda entry: (entry[1], entry[0]))
-    raise InputError(
-        f"{_short(target_name)} and {_short(draft_name)} have different tokenizers (the first "
-        f"difference is entry {odd[1]}, {odd[0]!r:.40}): choose a draft with the target's own."
-    )
-
-
 def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     ids = model.generation_config.eos_token_id
     ids = tokenizer.eos_token_id if ids is None else ids
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
-
-
-def _context_length(model: Any) -> int:
-    config = model.config.get_text_config()
-    limits = (getattr(config, "max_position_embeddings", None), checks.window(model))
-    return min((n for n in limits if n), default=2**31)
 
 
 def _parameters(model: Any | None) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import models, verify
+from . import encoded, models, verify
 from .metrics import Difference, judge
 from .protocols import Proposal
 from .trace import Recording
@@ -30,7 +30,7 @@ def measure(pair: Pair, ids: list[int], backend: str, numerics: str) -> float:
     In logits, over the last ``_TOKENS`` positions of ``ids``, computed as ``backend`` does.
     """
     ids = ids[-pair.context_length :]
-    first = max(1, len(ids) - _TOKENS)
+    first = max(pair.shortest, len(ids) - _TOKENS)
     one = verify.build("single_kv", pair.target, numerics)
     alone = torch.cat([one(ids[:at], Proposal([])) for at in range(first, len(ids) + 1)])
     largest = 0.0
@@ -53,6 +53,7 @@ def rescored(pair: Pair, first: Recording, difference: Difference) -> Difference
     new = [t.id for step in first.steps for t in step.committed]
     higher = torch.float64 if pair.dtype == "float32" else torch.float32
     target = models.load_stock(models.locate(pair.name)[0], pair.device, higher)
+    target = encoded.bind(target, ids)
     logits = verify.build("single", target)(ids + new[: difference.position], Proposal([]))[0]
     margin = abs(logits[difference.first_id] - logits[difference.second_id]).item()
     return replace(difference, rescored=margin, verdict=judge(margin, difference.noise))

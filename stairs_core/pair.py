@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -10,15 +10,20 @@ import torch
 
 from . import checks, costs, devices
 from .costs import Costs
+from .encoded import bind, reads_apart
 from .errors import InputError
 from .text import Speller
+from .translate import Language
 
 
 @dataclass(frozen=True)
 class Pair:
     """A target, its draft (or None), and what both share. Models are in evaluation mode.
 
-    ``context_length``: in tokens. ``parameters``: how many the target and the draft have (0: none).
+    ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
+    there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
+    how many the target and the draft have (0: none). ``shortest``: tokens that every text begins
+    with.
     """
 
     name: str
@@ -27,9 +32,27 @@ class Pair:
     target_name: str
     draft_name: str | None
     tokenizer: Any
+    draft_tokenizer: Any
     eos_ids: frozenset[int]
+    draft_eos_ids: frozenset[int]
     context_length: int
     parameters: tuple[int, int]
+    shortest: int = 1
+
+    def for_prompt(self, ids: list[int]) -> Pair:
+        """The pair that decodes texts that begin with ``ids``: itself, but where an encoder is to
+        read them, once for every pair that is asked for. Raises InputError for too long a prompt.
+        """
+        models = [m for m in (self.target, self.draft) if m is not None]
+        if not any(map(reads_apart, models)):
+            return self
+        return replace(
+            self,
+            target=bind(self.target, ids),
+            draft=self.draft and bind(self.draft, ids),
+            context_length=min(checks.context_length(m, len(ids)) for m in models),
+            shortest=len(ids),
+        )
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
@@ -60,6 +83,14 @@ class Pair:
                 "positions that a tree in one pass needs: use --backend matrix_kv or matrix."
             )
 
+    def require_skipping(self) -> None:
+        """Raises InputError when the target cannot leave out sublayers."""
+        _ = self._skipping
+
+    @cached_property
+    def _skipping(self) -> None:
+        checks.check_skipping(self.target, self.target_name)
+
     @cached_property
     def target_takes_trees(self) -> bool:
         return checks.takes_trees(self.target)
@@ -85,6 +116,16 @@ class Pair:
     @property
     def has_chat_template(self) -> bool:
         return bool(self.tokenizer.chat_template)
+
+    @property
+    def same_tokenizer(self) -> bool:
+        return self.draft_tokenizer is self.tokenizer
+
+    @cached_property
+    def languages(self) -> tuple[Language, Language]:
+        """The target's and the draft's."""
+        draft = Language(self.draft_tokenizer, self.draft_eos_ids)
+        return Language(self.tokenizer, self.eos_ids), draft
 
     @cached_property
     def speller(self) -> Speller:

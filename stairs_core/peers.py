@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import GenerationConfig
 
+from .encoded import reads_apart, start_ids
 from .lane import Lane
 from .quiet import quiet
 
@@ -26,10 +27,15 @@ Peer = Callable[["Pair", list[int], int], list[int]]
 def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) -> list[int]:
     """``generate(do_sample=False)`` of the target."""
     inputs = torch.tensor([ids], device=pair.device)
+    given, decoder = ids, {}
+    if reads_apart(pair.target):
+        given = start_ids(pair.target)
+        decoder = {"decoder_input_ids": torch.tensor([given], device=pair.device)}
     with quiet():  # it warns of options that it passes to itself
         config = GenerationConfig(
             do_sample=False,
-            max_new_tokens=min(new, pair.context_length - len(ids)),
+            max_new_tokens=min(new, pair.for_prompt(ids).context_length - len(ids)),
+            decoder_start_token_id=given[0] if decoder else None,
             eos_token_id=sorted(pair.eos_ids) or None,
             pad_token_id=min(pair.eos_ids, default=0),
             **{name: value for name, value in options.items() if name != "assistant_model"},
@@ -40,8 +46,9 @@ def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) 
                 inputs,
                 attention_mask=torch.ones_like(inputs),
                 assistant_model=options.get("assistant_model"),
+                **decoder,
             )
-    return out[0, len(ids) :].tolist()
+    return out[0, len(given) :].tolist()
 
 
 def transformers_assisted(
@@ -70,6 +77,7 @@ def gpt_fast(pair: Pair, ids: list[int], new: int, *, k: int) -> list[int]:
     every guess when it is made, as its uncompiled loop does. Greedy, and it stops at the end of
     text, which the original leaves to its caller.
     """
+    pair = pair.for_prompt(ids)
     assert pair.draft is not None
     target, draft = Lane(pair.target), Lane(pair.draft)
     end = min(len(ids) + new, pair.context_length)

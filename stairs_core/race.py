@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
+from typing import Any
 
 from . import choice, drafters, lengths, metrics, noise, text, verify
 from .clock import Clock
@@ -18,6 +19,7 @@ from .settings import Settings
 from .trace import Event, Recording, Run, Step, Stop
 
 WARM_UP_TOKENS = 8
+_AROUND = 8  # tokens past a difference: passes over it were as wide
 
 
 class Runner:
@@ -58,34 +60,33 @@ class Runner:
 
     def warm_up(self) -> None:
         """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
-        limits = Limits.of(len(self._ids), WARM_UP_TOKENS, self.pair.context_length)
+        limits = self._limits(WARM_UP_TOKENS)
         scribe, clock = Scribe(self.pair.speller, self._ids), Clock(self.pair.device)
         for _ in self._generate(scribe, clock, limits):
             pass
 
     def decode(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
         """The steps, each kept in ``steps`` too. ``stop`` is asked after every step."""
-        limits = Limits.of(
-            len(self._ids),
-            self.settings.max_new_tokens,
-            self.pair.context_length,
-            eos_ids=self.pair.eos_ids,
-            stop=stop,
-        )
+        new = self.settings.max_new_tokens
+        limits = self._limits(new, eos_ids=self.pair.eos_ids, stop=stop)
         for step in self._generate(self._scribe, self.clock, limits):
             self.steps.append(step)
             yield step
 
+    def _limits(self, new: int, **rest: Any) -> Limits:
+        context_length = self.pair.for_prompt(self._ids).context_length
+        return Limits.of(len(self._ids), new, context_length, **rest)
+
     def _generate(self, scribe: Scribe, clock: Clock, limits: Limits) -> Iterator[Step]:
         """On fresh lanes: what a warm-up left in a cache must be paid for again."""
-        target = verify.build(self.settings.backend, self.pair.target, self.settings.numerics)
         length = self._length()
         kit = self._kit(length)
+        target = verify.build(self.settings.backend, kit.pair.target, self.settings.numerics)
         drafter = drafters.build(self.settings.drafter, kit)
         return generate(self._ids, target, drafter, kit.choice, scribe, clock, limits, length)
 
     def _kit(self, length: LengthPolicy) -> Kit:
-        pair = self.pair
+        pair = self.pair.for_prompt(self._ids)
         chosen = choice.build(self.settings.sampling, pair.device, pair.vocabulary)
         return Kit(pair, length, chosen, self._references)
 
@@ -97,7 +98,7 @@ class Runner:
         return lengths.build(settings.length, settings.k, costs, doubts=drafter.doubts)
 
     def measure_noise_against(self, other: Runner) -> None:
-        """Where both texts part, measures how far rounding moves a logit there, and just before,
+        """Where both texts part, measures how far rounding moves a logit there, and around,
         in either's passes. Not where they may part by chance. The largest of several stays."""
         if not self.run.comparable:
             return
@@ -105,9 +106,9 @@ class Runner:
         if where is None:
             return
         new = [t.id for s in self.steps for t in s.committed]
-        ids = self._ids + new[: where.position]
+        ids = self._ids + new[: where.position + _AROUND]
         ways = {(r.settings.backend, r.settings.numerics) for r in (self, other)}
-        measured = (noise.measure(self.pair, ids, *way) for way in ways)
+        measured = (noise.measure(self.pair.for_prompt(self._ids), ids, *way) for way in ways)
         self._noise = max(self._noise or 0.0, *measured)
 
     def recording(self) -> Recording:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,8 @@ class Speller:
         if not text.endswith("\ufffd"):
             return text, ()
         before = self.flush(pending)
-        if pending and text == before + self._after_anchor((token_id,)):
+        broken = pending and text == before + self._after_anchor((token_id,))
+        if broken and not self._goes_on(ids):
             # The new bytes do not go on with the character that was begun: it stays broken.
             return before, (token_id,)
         return "", ids
@@ -53,12 +56,27 @@ class Speller:
         """What incomplete characters look like when nothing follows."""
         return self._after_anchor(pending) if pending else ""
 
+    def _goes_on(self, ids: Pending) -> bool:
+        """Whether these are the first bytes of a character, where that shows only in names."""
+        found = [byte_of(name) for name in self._tokenizer.convert_ids_to_tokens([*ids])]
+        try:
+            codecs.getincrementaldecoder("utf-8")().decode(b"".join(found))  # type: ignore[arg-type]
+        except (TypeError, UnicodeDecodeError):
+            return False
+        return True
+
     def _after_anchor(self, ids: Pending) -> str:
         # Decoded after a letter, because some tokenizers drop the space at the start of a text.
         return self._decode([*self._anchor, *ids])[self._skip :]
 
     def _decode(self, ids: list[int]) -> str:
         return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+
+def byte_of(name: str) -> bytes | None:
+    """The byte that a token of such a name as ``<0x0A>`` stands for."""
+    found = re.fullmatch(r"<0x([0-9A-F]{2})>", name)
+    return bytes.fromhex(found[1]) if found else None
 
 
 def check_prompt(prompt: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -50,6 +51,33 @@ def make_tokenizer(extra: str = ""):
     inner.train_from_iterator([*WORDS, extra], trainer)
     end = "<|endoftext|>"
     return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=end, bos_token=end)
+
+
+def make_pieces():
+    """As Llama 2 has it: a space before every text, bytes in words, a start and an end; 400."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    space = normalizers.Replace(" ", "\u2581")
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), space])
+    back = decoders.Replace("\u2581", " ")
+    inner.decoder = decoders.Sequence(
+        [back, decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    marks = ["<unk>", "<s>", "</s>"]
+    names = [*marks, *(f"<0x{i:02X}>" for i in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=names, show_progress=False)
+    words = [word for line in WORDS[:1] * 3 for word in line.split()]
+    inner.train_from_iterator(words, trainer)
+    raw = json.loads(inner.to_str())
+    raw["model"]["byte_fallback"] = True  # the trainer has forgotten it
+    raw["added_tokens"] = [t for t in raw["added_tokens"] if t["content"] in marks]
+    inner = Tokenizer.from_str(json.dumps(raw))
+    inner.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
 
 
 def make_model(layers: int = 2, seed: int = 0, **changes):
@@ -104,7 +132,7 @@ def save_pair(folder: Path, target, draft, tokenizer=None) -> Path:
 @pytest.fixture(scope="session")
 def tiny_pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with target/ and draft/: random, tiny, float32; the draft often agrees."""
-    target = make_model()
+    target = make_model(layers=4)
     return save_pair(tmp_path_factory.mktemp("pair"), target, perturb(target))
 
 

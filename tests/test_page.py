@@ -7,8 +7,8 @@ from pathlib import Path
 
 import page_runs
 import pytest
+from browsing import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run
 from playwright.sync_api import Locator, Page, expect
-from visits import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run
 
 from stairs_core import tracefile
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import page_runs
 import pytest
+from browsing import COUNTS, LIVE, opened, run
 from playwright.sync_api import expect
-from visits import COUNTS, LIVE, opened, run
 
 from stairs_core import tracefile
 

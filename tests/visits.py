@@ -1,4 +1,4 @@
-"""What the browser tests of the page share: the page, traces to open in it, and ways to use it."""
+"""Fixtures of the browser tests of the page: the page itself, and traces to open in it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import json
 import browsing
 import page_runs
 import pytest
+from browsing import LIVE
 from conftest import make_model, perturb, save_pair
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from stairs_core import tracefile
 
 DOCUMENT = "<img src=x onerror=alert(1)> ${1+1}\u202e.txt"
-COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
-LIVE = 60_000
-expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is broken after it too
 
 
 @pytest.fixture(scope="module")
@@ -94,47 +92,3 @@ def visit(browser: Browser, address: str):
 
 def _own(url: str, address: str) -> bool:
     return url.startswith((address, "data:", "blob:"))
-
-
-# A short run may be over between two looks at the button, so the page itself takes note.
-_WATCH_RUN = """() => {
-    const run = document.querySelector("#run");
-    window.runWasDisabled = false;
-    new MutationObserver(() => { window.runWasDisabled ||= run.disabled; })
-        .observe(run, { attributes: true });
-}"""
-
-
-def run(page: Page, prompt: str, length: int) -> None:
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    page.locator("#prompt textarea").fill(prompt)
-    page.locator("#max-new-tokens input[type=number]").fill(str(length))
-    page.evaluate(_WATCH_RUN)
-    page.locator("#prompt textarea").press("Control+Enter")
-    page.wait_for_function("window.runWasDisabled === true", timeout=LIVE)
-
-
-def arriving(page: Page) -> list[int]:
-    """Waits until both lanes have tokens while the run goes on; the counts."""
-    page.wait_for_function(f"{RUNNING} && {COUNTS}.every(n => n > 0)", timeout=LIVE)
-    return page.evaluate(COUNTS)
-
-
-RUNNING = "document.querySelector('.st-stage.running') !== null"
-
-
-def open_trace(page: Page, path) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.locator("#trace-open").click()
-    chooser.value.set_files(path)
-
-
-def opened(page: Page, path, step: int = 1) -> None:
-    """Opens a trace that is one, and goes to a step."""
-    open_trace(page, path)
-    expect(page.locator(".st-source")).to_contain_text(path.name)
-    page.locator(".st-scrub").focus()
-    page.keyboard.press("Home")
-    for _ in range(step - 1):
-        page.keyboard.press("ArrowRight")
-    expect(page.locator(".st-now h2")).to_contain_text(f"Step {step} of")

@@ -15,46 +15,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What can be said of a drafter without loading it. ``tree``: whether it guesses trees.
+    """What can be said of a drafter without loading it. ``label``: who guesses, in a few words.
 
-    ``label``: who guesses, in a word or three. ``references``: whether it reads reference texts.
+    ``tree``: whether it guesses trees. ``references``: whether it reads reference texts.
     """
 
+    label: str
     words: str
     tree: bool = False
-    label: str = ""
     references: bool = False
 
 
 REGISTRY = {
-    "none": Method("no guesses: the target decodes alone, through the same loop", label="nobody"),
+    "none": Method("nobody", "no guesses: the target decodes alone, through the same loop"),
     "model": Method(
-        "a small model of the same tokenizer guesses K tokens, one after another",
-        label="the draft model",
-    ),
-    "lookup": Method(
-        "copies what followed the last tokens where they stood before",
-        label="copying from the text",
+        "the draft model", "a small model of the same tokenizer guesses K tokens, one after another"
     ),
     "tree": Method(
-        "the draft model's K likeliest tokens, several ways on where it doubts",
+        "the draft model, a tree",
+        "the draft model's K likeliest tokens, several ways where it doubts",
         tree=True,
-        label="the draft model, a tree",
-    ),
-    "recycle": Method(
-        "what the target found likely after a token when it last read it",
-        tree=True,
-        label="recycled tokens",
-    ),
-    "lookahead": Method(
-        "n-grams from a window in which the target writes ahead", tree=True, label="lookahead"
-    ),
-    "jacobi": Method(
-        "what the target said behind a guess that did not hold", label="Jacobi decoding"
     ),
     "hybrid": Method(
+        "copying, else the draft model",
         "copies where the text repeats itself at length, else asks the draft model",
-        label="copying, else the draft model",
+    ),
+    "lookup": Method(
+        "copying from the text", "copies what followed the last tokens where they stood before"
+    ),
+    "suffix": Method(
+        "copying the longest match",
+        "copies after the longest end of the text that stood before, or in references",
+        references=True,
+    ),
+    "reference": Method(
+        "copying from references",
+        "copies what follows the last tokens in the texts of --reference",
+        references=True,
+    ),
+    "recycle": Method(
+        "recycled tokens",
+        "what the target found likely after a token when it last read it",
+        tree=True,
+    ),
+    "lookahead": Method(
+        "lookahead", "n-grams from a window in which the target writes ahead", tree=True
+    ),
+    "jacobi": Method("Jacobi decoding", "what the target said behind a guess that did not hold"),
+    "layer-skip": Method(
+        "the target, layers skipped",
+        "the target itself without some of its layers' parts; no second model",
+    ),
+    "reencode": Method(
+        "a draft, encoded anew", "a small model of any tokenizer guesses; its text is encoded anew"
+    ),
+    "shared": Method(
+        "a draft, shared tokens",
+        "a small model of another tokenizer guesses among the tokens that both have",
     ),
 }
 NAMES = tuple(REGISTRY)
@@ -69,13 +86,25 @@ def build(name: str, kit: Kit) -> Drafter:
     return import_module(f".{name.replace('-', '_')}", __package__).build(kit)
 
 
-def draft_lane(kit: Kit, instead: str) -> Lane:
-    """A lane of the pair's draft model. Raises InputError when it has none, naming another way."""
-    from ..lane import Lane
+def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
+    """A lane of the pair's draft model.
 
-    if kit.pair.draft is None:
+    Raises InputError when it has none, naming another way, and unless ``any_tokenizer`` when its
+    tokenizer is not the target's.
+    """
+    from ..lane import Lane
+    from ..translate import difference
+
+    pair = kit.pair
+    if pair.draft is None:
         raise InputError(
-            f"{kit.pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
+            f"{pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
             f"{instead}."
         )
-    return Lane(kit.pair.draft)
+    if not pair.same_tokenizer and not any_tokenizer:
+        word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)
+        raise InputError(
+            f"{pair.target_name} and {pair.draft_name} have different tokenizers (the first "
+            f"difference is entry {entry}, {word!r:.40}): use --drafter shared or reencode."
+        )
+    return Lane(pair.draft)

@@ -21,9 +21,9 @@ class HybridDrafter:
         self._ngrams = NGrams()
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        copied, same = self._ngrams.copy(context, k, LONG)
-        if same >= LONG:
-            return Proposal(copied, "lookup")
+        copy = self._ngrams.copy(context, k, LONG)
+        if copy.same >= LONG:
+            return Proposal(copy.tokens, "lookup", origins=copy.origins)
         kit = self._kit
         tokens, probs = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
         return Proposal(tokens, "model", probs=probs)

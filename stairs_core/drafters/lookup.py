@@ -19,7 +19,8 @@ class LookupDrafter:
         self._ngrams = NGrams()
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        return Proposal(self._ngrams.copy(context, k)[0], self.name)
+        copy = self._ngrams.copy(context, k)
+        return Proposal(copy.tokens, self.name, origins=copy.origins)
 
     def observe(self, outcome: Outcome) -> None:
         """Nothing to learn: the text itself is the memory."""

@@ -19,7 +19,7 @@ _DRAFTING = {
 
 def guesser(name: str) -> str:
     """Who guesses, as the registry calls it; a trace may name one that is not there."""
-    return (name in REGISTRY and REGISTRY[name].label) or name
+    return REGISTRY[name].label if name in REGISTRY else name
 
 
 def lane(settings: Settings) -> str:

@@ -1,0 +1,126 @@
+"""Encoder-decoder models (T5, BART), called as models that only decode.
+
+The text stays what it is for others: the prompt, which here the encoder reads, and the new tokens,
+which the decoder writes after a token that says it starts. The encoder runs once for a prompt, at
+the first pass; the stairs stand on the decoder's side (arXiv 2407.19947, section 3).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import Cache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from .errors import InputError
+
+UNLIMITED = 2**31
+
+
+class Encoded:
+    """An encoder-decoder model that has one prompt to read. Called with the decoder's tokens."""
+
+    def __init__(self, model: Any, prompt_ids: list[int]) -> None:
+        self._model, self._prompt_ids = model, prompt_ids
+        self.config, self.device, self.dtype = model.config, model.device, model.dtype
+        self._start = start_ids(model)
+        self._cross = _Cross()
+
+    def decoder_ids(self, ids: list[int]) -> list[int]:
+        """What the decoder reads when the text is ``ids``, the prompt's first."""
+        return self._start + ids[len(self._prompt_ids) :]
+
+    def _supports_logits_to_keep(self) -> bool:
+        return False
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        input_ids: torch.Tensor,
+        past_key_values: Any = None,
+        use_cache: bool = True,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> Any:
+        """``logits``: [rows, tokens, vocabulary]. The decoder counts its own positions, from what
+        the cache holds: ``position_ids`` that say anything else are not followed.
+        """
+        rows = len(input_ids)
+        if past_key_values is not None:
+            self._cross.widen(rows)
+            past_key_values = EncoderDecoderCache(past_key_values, self._cross)
+        return self._model(
+            encoder_outputs=BaseModelOutput(self._states.expand(rows, -1, -1)),  # type: ignore[arg-type]
+            decoder_input_ids=input_ids,
+            decoder_attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+        )
+
+    @cached_property
+    def _states(self) -> torch.Tensor:
+        """[1, prompt, width]: what the encoder makes of the prompt."""
+        prompt = torch.tensor([self._prompt_ids], device=self.device)
+        return self._model.get_encoder()(input_ids=prompt).last_hidden_state
+
+
+class _Cross(Cache):
+    """Every layer's keys and values of the prompt: one row, shown as as many as a pass has."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self._rows = 1
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_, **__
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """All are [rows, heads, prompt, head]. Called once a layer: models read them thereafter."""
+        self.layers.append(SimpleNamespace(keys=key_states, values=value_states))  # type: ignore[arg-type]
+        return key_states, value_states
+
+    def widen(self, rows: int) -> None:
+        """Views, not copies."""
+        for layer in self.layers if rows != self._rows else ():
+            layer.keys = layer.keys[:1].expand(rows, -1, -1, -1)  # type: ignore[index]
+            layer.values = layer.values[:1].expand(rows, -1, -1, -1)  # type: ignore[index]
+        self._rows = rows
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        return self.layers[layer_idx].keys.shape[2]  # type: ignore[union-attr]
+
+
+def reads_apart(model: Any) -> bool:
+    """Whether an encoder reads the prompt."""
+    return model.config.is_encoder_decoder
+
+
+def bind(model: Any, prompt_ids: list[int]) -> Any:
+    """A model to be called by a lane on texts that begin with ``prompt_ids``."""
+    return Encoded(model, prompt_ids) if reads_apart(model) else model
+
+
+def start_ids(model: Any) -> list[int]:
+    """What the decoder reads before the first new token: the token that starts it and, where the
+    model's generation config forces a first one (BART's begin of sentence, mBART's language), that
+    one too. A forced last token is not written: a text ends where the target or the budget ends it.
+    """
+    config = model.generation_config
+    start = config.decoder_start_token_id
+    start = config.bos_token_id if start is None else start
+    if start is None:
+        raise InputError(
+            f"This {model.config.model_type} model has no token that starts its decoder: set "
+            "decoder_start_token_id in its generation_config.json."
+        )
+    forced = config.forced_bos_token_id
+    return [start] if forced is None else [start, forced]
+
+
+def positions(model: Any, side: str) -> int:
+    """Tokens that the ``encoder`` or the ``decoder`` can read; T5 has no limit."""
+    config = model.config.get_text_config()
+    names = (f"max_{side}_position_embeddings", "max_position_embeddings")
+    return next((n for name in names if (n := getattr(config, name, None))), UNLIMITED)
