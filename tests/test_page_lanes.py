@@ -29,7 +29,7 @@ def test_guessers_are_added_raced_and_taken_away(visit):
     assert page.evaluate(COUNTS) == [24] * 4
     rows = page.locator(".st-table tbody tr")
     expect(rows).to_have_count(4)
-    names = ["Target alone", "the draft model, K 5", "copying from the text, K 2"]
+    names = ["Target alone", "the draft model, K 5", "the draft model, a tree, K 2"]
     assert rows.locator("th").all_inner_texts()[:3] == names
     assert rows.locator("td:last-child").all_inner_texts() == ["–", "yes", "yes", "yes"]
     page.locator("#remove-2").click()
@@ -181,9 +181,18 @@ def test_what_was_drawn_is_not_what_the_target_says(visit, made):
 
 def test_reference_texts_are_asked_for_where_they_are_read(visit):
     page = visit()
-    lay = "asked => Stairs.guessers(...asked).map(u => u.visible ?? u.value)"
-    reads = {"model": False, "reference": True}
-    assert page.evaluate(lay, [reads, ["model", None, None], "add"]) == [
-        True, False, "reference", None, True, True,
-    ]  # fmt: skip
-    assert page.evaluate(lay, [reads, ["model", "reference", None], 1])[-1] is False
+    pasted = page.locator("#pasted textarea")
+    expect(pasted).to_be_hidden()
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name="copying from references", exact=True).click()
+    expect(pasted).to_be_visible()
+    pasted.fill("a small fox who had a key " * 4)
+    run(page, "a small fox who had", 24)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator(".st-source")).to_contain_text("copying from references, K 5")
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("Home")
+    expect(page.locator(".st-detail")).to_contain_text("Copied from “pasted text”, tokens")
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name="the draft model", exact=True).click()
+    expect(pasted).to_be_hidden()

@@ -3,7 +3,12 @@
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
-_IDS = {"length": "max-new-tokens", "open": "trace-open", "download": "trace-download"}
+_IDS = {
+    "length": "max-new-tokens",
+    "files": "reference-files",
+    "open": "trace-open",
+    "download": "trace-download",
+}
 
 
 def elem_id(name: str) -> str:
