@@ -14,7 +14,7 @@ import functools
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,8 @@ from gradio.themes import Base
 
 from stairs_core import live, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import facts, lanes, look, page
-from stairs_core.render.look import elem_id
-from stairs_core.settings import K_RANGE
+from stairs_core.render import controls, lanes, look, page
+from stairs_core.render.controls import Widget
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -35,6 +34,7 @@ PLOTLY = Path(str(find_spec("plotly").origin)).parent / "package_data" / "plotly
 Updates = dict[str, Any]
 """New values by the name of their component; the others stay as they are."""
 
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _running: dict[str, live.Flag] = {}
 _log = logging.getLogger("stairs")
 
@@ -108,10 +108,10 @@ def describe() -> Updates:
 
 def _show(path: Path, kind: page.Kind, name: str) -> Updates:
     try:
-        lanes = tracefile.read(path)
+        recordings = tracefile.read(path)
     except InputError as e:
         return {"notice": page.notice(str(e))}
-    value = page.value(uuid4().hex, tracefile.dumps(lanes), lanes, kind, name)
+    value = page.value(uuid4().hex, tracefile.dumps(recordings), recordings, kind, name)
     return {"stage": value, "notice": page.notice(), **_offer(path)}
 
 
@@ -127,17 +127,33 @@ def _switch(*, idle: bool) -> Updates:
 def build() -> gr.Blocks:
     """The page, its parts wired together."""
     gr.set_static_paths([PAGE, TRACES, PLOTLY])
-    first = open_recorded(next(iter(recorded()), None))
+    names = list(recorded())
+    first = open_recorded(names[0]) if names else {}
+    widgets = controls.layout(names, str(recorded()[names[0]]) if names else None)
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        parts = {"head": _html("mountHead", "head", [page.LOADING])}
+        parts: dict[str, Any] = {"head": _html("mountHead", "head", [page.LOADING])}
         with gr.Row(elem_id="columns", equal_height=False):
             with gr.Column(elem_id="controls", scale=0, min_width=300):
-                parts |= _controls()
+                _make(widgets, parts)
             with gr.Column(elem_id="results", scale=1, min_width=320):
                 stage = first.get("stage") or page.value("", "", [], "live")
                 parts["stage"] = _html("mountStage", "stage", stage, plotly=page.url(PLOTLY))
         _wire(demo, parts)
+        _wire_guessers(parts)
     return demo
+
+
+def _make(widgets: Sequence[Widget], parts: dict[str, Any]) -> None:
+    """Adds the components to ``parts``, by name."""
+    for widget in widgets:
+        kind = _html if widget.kind == "HTML" else getattr(gr, widget.kind)
+        part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
+        if widget.name in lanes.CHECKED:
+            # Out of range, or unknown, is for Settings to refuse, in a sentence on the page.
+            part.preprocess = lambda payload: payload
+        if widget.inside:
+            with part:
+                _make(widget.inside, parts)
 
 
 def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
@@ -151,60 +167,6 @@ def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
         js_on_load=f"Stairs.{mount}(element, props, watch)",
         **props,
     )
-
-
-def _controls() -> dict[str, Any]:
-    c: dict[str, Any] = {}
-
-    def add(name: str, kind: Callable[..., Any], **options: Any) -> Any:
-        c[name] = kind(elem_id=elem_id(name), **options)
-        return c[name]
-
-    prompt = next(iter(page.PROMPTS.values()))
-    add("prompt", gr.Textbox, value=prompt, label="Prompt", lines=4, max_lines=8)
-    with gr.Row(elem_id="examples"):
-        for label, text in page.PROMPTS.items():
-            example = gr.Button(label, size="sm", min_width=0)
-            example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
-    for i, guesser in enumerate(lanes.GUESSERS):
-        with add(f"guesser{guesser}", gr.Column, visible=not i, elem_classes="st-guesser"):
-            who = {"label": page.GUESSER[i], "choices": lanes.DRAFTERS}
-            add(f"drafter{guesser}", gr.Dropdown, value=None if i else "model", **who)
-            add(f"k{guesser}", gr.Slider, label="Guess ahead (K tokens)", **look.span(*K_RANGE, 5))
-            add(f"auto{guesser}", gr.Checkbox, label="K auto", info=None if i else page.AUTO)
-            if i:
-                add(f"remove{guesser}", gr.Button, value="Remove", size="sm", min_width=0)
-    add("add", gr.Button, value="Add a guesser", size="sm", min_width=0)
-    with add("references", gr.Column, visible=False):
-        add("pasted", gr.Textbox, label="Reference text", info=page.REFERENCE, max_lines=6)
-        add("files", gr.File, label="Reference files", file_count="multiple", height=110)
-    add("length", gr.Slider, label="New tokens", **look.span(8, 512, 96))
-    with gr.Accordion("Sampling", open=False, elem_id="sampling"):
-        for name, (low, high, usual, step, label, info) in lanes.SAMPLING.items():
-            add(name, gr.Slider, label=label, info=info, **look.span(low, high, usual, step))
-        with gr.Row(elem_id="dice"):
-            add("seed", gr.Number, value=7, precision=0, label="Seed", min_width=0)
-            add("new-seed", gr.Button, value="New seed", size="sm", min_width=0)
-        add("same", gr.Checkbox, value=True, label="Same dice for every lane", info=page.DICE)
-    backends = [(words, name) for name, words in facts.BACKENDS.items()]
-    add("backend", gr.Dropdown, choices=backends, value=backends[0][1], label="Stairs computed as")
-    add("strict", gr.Checkbox, label="Strict numerics", info=page.STRICT)
-    add("chat", gr.Checkbox, label="Chat template", info=page.CHAT, interactive=False)
-    with gr.Row(elem_id="go"):
-        add("run", gr.Button, value="Run", variant="primary", min_width=0)
-        add("stop", gr.Button, value="Stop", interactive=False, min_width=0)
-    c["notice"] = _html("mountNotice", "notice", page.notice())
-    names = list(recorded())
-    first = {"value": names[0]} if names else {"visible": False}
-    add("recorded", gr.Dropdown, choices=names, label="Recorded runs", **first)
-    file = {"value": str(recorded()[names[0]])} if names else {"interactive": False}
-    with gr.Row(elem_id="files"):
-        add("open", gr.UploadButton, label="Open trace", size="sm", min_width=0)
-        add("download", gr.DownloadButton, label="Download trace", size="sm", min_width=0, **file)
-    # What is out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-    for name in lanes.CHECKED:
-        c[name].preprocess = lambda payload: payload
-    return c
 
 
 def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
@@ -227,33 +189,38 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     def race(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         yield from named(run)({names[part]: value for part, value in held.items()}, request)
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = pick("stage", "notice", "download")
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
     waiting = page.js(page.notice(page.QUEUED, "wait"))
-    parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
-    parts["run"].click(race, {*pick(*lanes.ASKED)}, shown + switched, **once, **quiet)
-    parts["stop"].click(stop, queue=False, **quiet)
-    guessers = pick(*lanes.DRAFTING)
-    laid_out = pick(*lanes.LAID_OUT)
+    parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **_QUIET)
+    parts["run"].click(race, {*pick(*lanes.ASKED)}, shown + switched, **once, **_QUIET)
+    parts["stop"].click(stop, queue=False, **_QUIET)
+    parts["new-seed"].click(None, None, parts["seed"], js=controls.NEW_SEED, **_QUIET)
+    parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **_QUIET)
+    parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
+    demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
+    demo.unload(stop)
+    for i, text in enumerate(page.PROMPTS.values()):
+        js = f"() => {page.js(text)}"
+        parts[f"example-{i}"].click(None, None, parts["prompt"], js=js, **_QUIET)
+
+
+def _wire_guessers(parts: dict[str, Any]) -> None:
+    """Who guesses comes and goes in the browser alone (``guessers`` in assets/page/around.js)."""
+    who, laid_out = ([parts[name] for name in names] for names in (lanes.DRAFTING, lanes.LAID_OUT))
 
     def lay_out(event: Callable[..., Any], change: str) -> None:
         js = f"(...who) => Stairs.guessers({page.js(lanes.READ)}, who, {change})"
-        event(None, guessers, laid_out, js=js, **quiet)
+        event(None, who, laid_out, js=js, **_QUIET)
 
     for i, guesser in enumerate(lanes.GUESSERS):
-        drafter, k, auto = pick(*(f"{name}{guesser}" for name in ("drafter", "k", "auto")))
-        auto.input(None, auto, k, js=page.BY_HAND, **quiet)
-        lay_out(drafter.input, "null")
+        auto, k = parts[f"auto{guesser}"], parts[f"k{guesser}"]
+        auto.input(None, auto, k, js=controls.BY_HAND, **_QUIET)
+        lay_out(parts[f"drafter{guesser}"].input, "null")
         if i:
             lay_out(parts[f"remove{guesser}"].click, str(i))
     lay_out(parts["add"].click, page.js("add"))
-    parts["new-seed"].click(None, None, parts["seed"], js=page.NEW_SEED, **quiet)
-    parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **quiet)
-    parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **quiet)
-    demo.load(named(describe), None, pick("head", "chat", "notice"), **quiet)
-    demo.unload(stop)
 
 
 def main() -> None:

@@ -121,3 +121,11 @@ def opened(page: Page, path, step: int = 1) -> None:
     for _ in range(step - 1):
         page.keyboard.press("ArrowRight")
     expect(page.locator(".st-now h2")).to_contain_text(f"Step {step} of")
+
+
+def shape(page: Page) -> list:
+    """Where every card stands: what must not move while a run goes on or is stepped through."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.st-card, #controls')].map(n => {"
+        "const r = n.getBoundingClientRect(); return [r.left, r.top + scrollY, r.width, r.height]})"
+    )

@@ -7,21 +7,13 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run
+from browsing import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run, shape
 from playwright.sync_api import Locator, Page, expect
 
 from stairs_core import tracefile
 
 pytest_plugins = ["visits"]
 HOSTILE_PROMPT = "Once <img src=x onerror=alert(1)> ${1+1} {{value}} </script>"
-
-
-def _shape(page: Page) -> list:
-    """Where every card stands: what must not move while a run goes on or is stepped through."""
-    return page.evaluate(
-        "[...document.querySelectorAll('.st-card, #controls')].map(n => {"
-        "const r = n.getBoundingClientRect(); return [r.left, r.top + scrollY, r.width, r.height]})"
-    )
 
 
 def _facts(page: Page) -> list[str]:
@@ -87,7 +79,7 @@ def test_the_scrubber_is_dragged(visit):
     page = visit()
     page.wait_for_selector("#chart .main-svg")
     title, stairs = page.locator(".st-now h2"), page.locator(".st-stairs")
-    before, shape, facts = stairs.inner_text(), _shape(page), _facts(page)
+    before, where, facts = stairs.inner_text(), shape(page), _facts(page)
     box = _box(page.locator(".st-scrub"))
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -95,7 +87,7 @@ def test_the_scrubber_is_dragged(visit):
     page.mouse.up()
     expect(title).to_contain_text("Step 1 of 24")
     assert stairs.inner_text() != before
-    assert _shape(page) == shape
+    assert shape(page) == where
     assert _facts(page) == facts
     assert page.locator(".st-lane:not(.plain) .st-step:not(.later)").count() == 1
 
@@ -147,7 +139,7 @@ def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
     page.wait_for_selector("#chart .main-svg")
     run(page, "Once upon a time", 512)
-    first, shape = arriving(page), _shape(page)
+    first, before = arriving(page), shape(page)
     page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
     expect(page.locator("#summary")).to_contain_text("so far")
     assert page.evaluate(RUNNING)
@@ -155,7 +147,7 @@ def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#stop")).to_be_disabled()
     expect(page.locator("#verdict")).to_contain_text("when the run was stopped")
-    assert _shape(page) == shape
+    assert shape(page) == before
     stopped = _facts(page)
     with page.expect_download() as download:
         page.locator("#trace-download").click()

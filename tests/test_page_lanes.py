@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import page_runs
 import pytest
-from browsing import COUNTS, LIVE, opened, run
+from browsing import COUNTS, LIVE, arriving, opened, run, shape
 from playwright.sync_api import expect
 
 from stairs_core import tracefile
@@ -24,6 +24,12 @@ def test_guessers_are_added_raced_and_taken_away(visit):
     add.click()
     expect(add).to_be_hidden()
     page.locator("#k-2 input[type=number]").fill("2")
+    run(page, "Once upon a time", 512)
+    arriving(page)
+    before = shape(page)
+    page.locator("#stop").click()
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    assert shape(page) == before
     run(page, "Once upon a time", 24)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     assert page.evaluate(COUNTS) == [24] * 4
@@ -124,6 +130,7 @@ def test_where_a_copy_stood_is_marked(visit, made):
     assert marked.all_text_contents() == [text[at] for at in places]
     said = f"Copied from the text, tokens {places[0] + 1} to {places[-1] + 1}."
     expect(page.locator(".st-detail")).to_contain_text(said)
+    page.mouse.move(0, 0)
     page.locator(".st-stairs [tabindex='0']").focus()
     page.keyboard.press("ArrowUp")
     at = lane.steps[n].accepted - 1
@@ -133,6 +140,8 @@ def test_where_a_copy_stood_is_marked(visit, made):
     token.hover()
     assert marked.all_text_contents() == [text[lane.steps[n - 1].drafted[1].origin.at]]
     page.mouse.move(0, 0)
+    assert marked.all_text_contents() == [text[places[at]]]
+    page.locator(".st-scrub").focus()
     assert marked.count() == len(places)
 
 

@@ -3,24 +3,6 @@
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
-_IDS = {
-    "length": "max-new-tokens",
-    "files": "reference-files",
-    "open": "trace-open",
-    "download": "trace-download",
-}
-
-
-def elem_id(name: str) -> str:
-    """The id of a widget in the page, which styles and tests rely on."""
-    return _IDS.get(name, name.replace("_", "-"))
-
-
-def span(low: float, high: float, usual: float, step: float = 1) -> dict[str, float]:
-    """What a slider is given."""
-    return {"minimum": low, "maximum": high, "value": usual, "step": step}
-
-
 _BOTH = {
     "body_background_fill": "bg",
     "body_text_color": "ink",

@@ -18,20 +18,12 @@ PROMPTS = {
     "A lost shoe": "One day, a king lost his shoe in the garden. He asked",
 }
 
-GUESSER = ("Guesses by", "Second guesser", "Third guesser")
-AUTO = "As many as pay, by measured costs and what was accepted."
-STRICT = "The same bits however tokens are grouped into passes."
-CHAT = "Only for a tokenizer that has one."
-REFERENCE = "What may be copied from, beside the text itself."
-DICE = "Then the text depends on the seed alone, and must be the same in every lane."
 LOADING = "loading the models …"
 NO_MODELS = "The models cannot be loaded"
 QUEUED = "Waiting for the machine …"
 STARTING = "Getting the models ready …"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
-BY_HAND = "auto => ({__type__: 'update', interactive: !auto})"
-NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 _SCRIPTS = ("fold", "words", "parts", "lane", "stairs", "chart", "around", "stage")
 _REFRESH = 0.5
 
