@@ -80,6 +80,11 @@ def check_skipping(model: Any, name: str) -> None:
     Tried here without all of them, on a few tokens.
     """
     kind = model.config.model_type
+    if reads_apart(model):
+        raise InputError(
+            f"{name} ({kind}) is an encoder-decoder model, of which nothing can be skipped: use "
+            "another drafter than layer-skip."
+        )
     count = model.config.get_text_config().num_hidden_layers
     if count < 3:
         raise InputError(

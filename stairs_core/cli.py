@@ -96,6 +96,11 @@ def parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=3, help="races a prompt and lane (default: 3)"
     )
     bench.add_argument("--ks", default="2,3,4,5,6,8", help="draft lengths (default: 2,3,4,5,6,8)")
+    guessing = [name for name in drafters.NAMES if name != "none"]
+    bench.add_argument(
+        "--drafters", default=",".join(guessing), metavar="NAMES", help="with commas (default: all)"
+    )
+    bench.add_argument("--reference", nargs="+", default=(), metavar="FILE", help="to copy from")
     bench.add_argument(
         "--against", choices=("transformers",), help="time what people use today beside ours"
     )

@@ -1,8 +1,9 @@
 """Encoder-decoder models (T5, BART), called as models that only decode.
 
-The text stays what it is for others: the prompt, which here the encoder reads, and the new tokens,
-which the decoder writes after a token that says it starts. The encoder runs once for a prompt, at
-the first pass; the stairs stand on the decoder's side (arXiv 2407.19947, section 3).
+The setting of the paper that stairs come from (arXiv 2407.19947: T5). The text stays what it is for
+others: the prompt, which here the encoder reads, and the new tokens, which the decoder writes after
+a token that says it starts. The encoder runs once for a prompt, at the first pass, and the stairs
+stand on the decoder's side.
 """
 
 from __future__ import annotations

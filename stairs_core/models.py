@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from . import checks, devices, faster, weights
+from .encoded import reads_apart
 from .errors import InputError
 from .pair import Pair
 from .quiet import quiet
@@ -40,6 +41,12 @@ def load_pair(
         draft = _load(draft_name, where, kind) if draft_name else None
         tokenizer = _tokenizer(target_name)
         other = _tokenizer(draft_name) if draft_name else tokenizer
+    odd = difference(tokenizer, other)
+    if odd and draft is not None and reads_apart(draft):
+        raise InputError(
+            f"{_short(str(draft_name))} is an encoder-decoder model with another tokenizer than "
+            f"{_short(target_name)}: choose a draft with the target's own."
+        )
     models = [m for m in (target, draft) if m is not None]
     parameters = _parameters(target), _parameters(draft)
     return Pair(
@@ -49,7 +56,7 @@ def load_pair(
         target_name=_label(target_name, target),
         draft_name=_label(draft_name, draft) if draft_name else None,
         tokenizer=tokenizer,
-        draft_tokenizer=other if difference(tokenizer, other) else tokenizer,
+        draft_tokenizer=other if odd else tokenizer,
         eos_ids=_eos_ids(target, tokenizer),
         draft_eos_ids=_eos_ids(draft or target, other),
         context_length=min(checks.context_length(m) for m in models),

@@ -21,6 +21,8 @@ _TRIALS = 12
 class PackedLinear(nn.Module):
     """``nn.Linear`` for inference: [..., in] to [..., out], float32, on a CPU."""
 
+    weight = None  # T5 asks whether there is a tensor whose dtype it should follow
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.in_features, self.out_features = linear.in_features, linear.out_features

@@ -8,7 +8,7 @@ from dataclasses import replace
 import families
 import pytest
 import torch
-from conftest import WORDS
+from conftest import WORDS, make_tokenizer
 
 from stairs_core import noise, verify
 from stairs_core.errors import InputError
@@ -99,6 +99,23 @@ def test_the_limits_of_bart(tmp_path):
         pair.for_prompt([1] * 100)
     with pytest.raises(InputError, match=r"bart\) counts its decoder's positions itself"):
         Runner(pair, PROMPT, Settings("model", numerics="strict"))
+
+
+def test_a_draft_that_reads_the_prompt_has_the_targets_tokenizer(tmp_path):
+    folder = families.save("T5", tmp_path)
+    make_tokenizer("quite other words and words of words").save_pretrained(tmp_path / "draft")
+    with pytest.raises(InputError, match="draft is an encoder-decoder model with another tokenize"):
+        load_pair(folder, "cpu")
+
+
+def test_a_draft_may_read_the_prompt_as_text(tmp_path, pair):
+    mixed = replace(pair, draft=families.make("Llama"))
+    assert decode(mixed, drafter="model") == decode(pair, drafter="none")
+
+
+def test_layers_of_two_sides_are_not_skipped(pair):
+    with pytest.raises(InputError, match="layer-skip"):
+        Runner(pair, PROMPT, Settings("layer-skip"))
 
 
 def test_strict_passes_of_t5(tmp_path):

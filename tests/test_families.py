@@ -1,0 +1,93 @@
+"""The text is the target's own in every family there is a model of, or the family is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import families
+import pytest
+import torch
+import transformers
+from conftest import make_tokenizer
+
+from stairs_core import packed
+from stairs_core.errors import InputError
+from stairs_core.models import load_pair
+from stairs_core.race import Runner
+from stairs_core.settings import BACKENDS, Settings
+
+PROMPT, NEW = "Once upon a time", 16
+STATES = {
+    "Mamba": {"num_hidden_layers": 1},
+    "Mamba2": {"num_hidden_layers": 1, "num_heads": 4, "head_dim": 8, "n_groups": 1},
+    "RecurrentGemma": {"num_hidden_layers": 3, "num_attention_heads": 2, "lru_width": 16},
+}
+
+
+def load(name: str, folder, **changes):
+    pair = load_pair(families.save(name, folder, **changes), "cpu", "float32", "off")
+    return replace(pair, eos_ids=frozenset())
+
+
+def plain(pair, new: int) -> list[int]:
+    """transformers' own greedy decoding of the target."""
+    ids = torch.tensor([pair.tokenizer.encode(PROMPT)])
+    out = pair.target.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=new,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return out[0, -new:].tolist()
+
+
+@pytest.mark.parametrize("name", [*families.DECODERS, *families.TWO_SIDED])
+def test_the_text_is_the_targets_own(name, tmp_path):
+    pair = load(name, tmp_path)
+    text = plain(pair, NEW)
+    assert len(set(text)) > NEW // 4
+    for drafter in ("none", "model", "lookup", "tree"):
+        for backend in BACKENDS:
+            settings = Settings(drafter, 5, NEW, backend)
+            if drafter == "tree" and backend.startswith("single") and name in families.TWO_SIDED:
+                with pytest.raises(InputError, match=f"{name.lower()}.* does not take the masks"):
+                    Runner(pair, PROMPT, settings)
+                continue
+            steps = list(Runner(pair, PROMPT, settings).decode())
+            assert [t.id for s in steps for t in s.committed] == text, (drafter, backend)
+            if drafter in ("model", "tree"):
+                assert 0 < sum(s.accepted for s in steps) < sum(len(s.drafted) for s in steps)
+
+
+@pytest.mark.parametrize("name", [*families.DECODERS, *families.TWO_SIDED])
+def test_packed_weights_write_the_same_text(name, tmp_path, monkeypatch):
+    stock = load(name, tmp_path)
+    monkeypatch.setattr(packed, "pays", lambda _: torch.backends.mkldnn.is_available())
+    pair = replace(load_pair(str(tmp_path), "cpu", "float32", "auto"), eos_ids=frozenset())
+    steps = Runner(pair, PROMPT, Settings("model", 5, NEW)).decode()
+    assert [t.id for s in steps for t in s.committed] == plain(stock, NEW)
+
+
+@pytest.mark.parametrize("name", ["Mistral", "Gemma2", "Gemma3"])
+def test_a_text_ends_where_a_window_would_slide(name, tmp_path):
+    pair = load(name, tmp_path, sliding_window=20)
+    runner = Runner(pair, PROMPT, Settings("model", 5, NEW))
+    new = [t.id for step in runner.decode() for t in step.committed]
+    assert len(runner.prompt_ids) + len(new) == pair.context_length == 20
+    assert runner.recording().stop.reason == "context"
+    assert new == plain(pair, NEW)[: len(new)]
+    with pytest.raises(InputError, match="the models read 20 with the text"):
+        Runner(pair, "fox " * 40, Settings("model"))
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_models_whose_state_cannot_be_rolled_back_are_refused(name, tmp_path):
+    sizes = {"vocab_size": 320, "hidden_size": 16, **STATES[name]}
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    getattr(transformers, f"{name}ForCausalLM")(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=rf"\({config.model_type}\) keeps a state that cannot be"):
+        load_pair(str(tmp_path), "cpu")
