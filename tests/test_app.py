@@ -183,7 +183,7 @@ def test_sampling_is_asked_for_and_said(engine):
     ]
     said = [words.sampled(sampling) for sampling in made]
     drawn = "sampled, temperature 0.8, top-p 0.9, seed 7"
-    assert said == [drawn, "", "greedy, repetition penalty 1.5"]
+    assert said == [drawn, "", "greedy, repetition-penalty 1.5"]
     own, same = (page_runs.sampled(page_runs.pair(), rule) for rule in ("speculative", "coupled"))
     assert f"{drawn}, distribution-exact" in facts.source(own, "live")
     assert f"{drawn}, same dice, token-exact" in facts.source(same, "live")

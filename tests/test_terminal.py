@@ -7,6 +7,7 @@ import re
 import unicodedata
 from dataclasses import replace
 
+import page_runs
 import pytest
 from recordings import head, recording
 
@@ -227,3 +228,30 @@ def test_wrapping_and_cutting_keep_to_the_width_and_lose_nothing(seed):
 def test_wrapping_prefers_the_end_of_a_word():
     assert Paint(False).wrap([("the quick fox", "")], 11) == ["the quick ", "fox"]
     assert Paint(True).wrap([("ab", "1"), ("cd", "")], 3) == ["\x1b[1mab\x1b[0mc", "d"]
+
+
+def test_a_tree_is_drawn_as_a_tree():
+    lane = page_runs.tree([" one", " two", " three", " four", " five"], width=2, depth=2)
+    drawn = terminal.draw([lane], 80, step=1).splitlines()
+    title = "a tree, K 5, step 1 of 2: 5 guessed in a tree, 2 accepted, 3 added to the text"
+    at = drawn.index(title) + 2
+    assert [line.split("→")[0].strip() + line[-2:] for line in drawn[at : at + 5]] == [
+        "1 ├ ~<img src=x onerror=alert(1)>0~ ·",
+        "2 │ └ · unread· ·",
+        "3 └  one ✓",
+        "4   ├ ~${1+1}0~ ·",
+        "5   └  two ●",
+    ]
+    assert "   one two~×3~ {three} four~×1~ {five}\n" in terminal.draw([lane], 80)
+    deep = page_runs.tree(page_runs.words(page_runs.STORY), width=7, depth=40)
+    for columns in (32, 80):
+        for line in terminal.draw([deep], columns, step=1).splitlines():
+            assert cells.width(line) <= columns
+
+
+def test_what_was_drawn_stands_in_the_stairs():
+    (lane,) = page_runs.sampled([page_runs.pair()[1]], "speculative")
+    drawn = terminal.draw([lane], 200, step=2)
+    assert "sampled, temperature 0.8, top-p 0.9, seed 7, distribution-exact" in drawn
+    for token in lane.steps[1].committed:
+        assert f"→ {token.text} " in drawn

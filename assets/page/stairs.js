@@ -71,32 +71,31 @@
 
     // Every token in the column of its depth, with a line from the one it follows.
     drawTree(step, context) {
-      const after = new Map(); // row -> the tokens that follow it, those of the text first
+      const path = new Set(Stairs.path(step));
+      const last = step.tokens.length - 1;
+      const after = new Map(); // row -> the tokens that follow it, first the one that was taken
       step.tokens.forEach((token, i) => {
-        const at = step.rows[i];
-        const onPath = i === step.tokens.length - 1 || Stairs.path(step).includes(i + 1);
-        const others = after.get(at) || [];
-        after.set(at, onPath ? [i, ...others] : [...others, i]);
+        const others = after.get(step.rows[i]) || [];
+        after.set(step.rows[i], i === last || path.has(i + 1) ? [i, ...others] : [...others, i]);
       });
-      const root = this.node("context", context, 1, 1);
-      root.setAttribute("aria-label", "The text so far");
-      let line = 1;
-      const grow = (row, depth, from) => (after.get(row) || []).forEach((i, nth) => {
+      this.grid.append(this.node("context", context, 1, 1));
+      const below = (row, level, from) =>
+        (after.get(row) || []).map((i, nth) => ({ i, nth, level, from })).reverse();
+      const waiting = below(0, 2, 1);
+      for (let line = 1; waiting.length;) {
+        const { i, nth, level, from } = waiting.pop();
         if (nth) line += 1;
-        const token = step.tokens[i];
-        const own = i === step.tokens.length - 1;
-        const link = el("span", `st-link ${token.status}${nth ? "" : " first"}`);
+        const { status, text } = step.tokens[i];
+        const link = el("span", `st-link ${status}${nth ? "" : " first"}`);
         link.setAttribute("aria-hidden", "true");
-        link.style.gridArea = `${from} / ${2 * depth} / ${line + 1}`;
-        const node = this.node(own ? `says ${token.status}` : token.status, Stairs.visible(token.text), line, depth + 1);
+        link.style.gridArea = `${from} / ${2 * level - 2} / ${line + 1}`;
+        const node = this.node(i === last ? `says ${status}` : status, Stairs.visible(text), line, level);
         node.dataset.row = i;
-        node.tabIndex = own ? 0 : -1;
+        node.tabIndex = i === last ? 0 : -1;
         node.setAttribute("aria-label", this.words(i));
         this.grid.append(link, node);
-        if (!own) grow(i + 1, depth + 1, line);
-      });
-      this.grid.append(root);
-      grow(0, 1, 1);
+        if (i !== last) waiting.push(...below(i + 1, level + 1, line));
+      }
     }
 
     node(name, text, line, level) {

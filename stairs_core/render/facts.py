@@ -20,7 +20,7 @@ BACKENDS = {
 Kind = Literal["live", "recorded", "file"]
 Lane = Recording | None
 _NONE = "–"
-_COLUMNS = ("Lane", "Speedup", "Tokens/s", "Tokens per target call", "Alpha", "Same text")
+_COLUMNS = ("Lane", "Speedup", "Tokens/s", "Tokens/call", "Alpha", "Same text")
 
 
 def alone(lanes: Sequence[Recording]) -> Lane:

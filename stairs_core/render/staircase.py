@@ -36,11 +36,12 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
     path = _path(step)
     said = [clip(visible(text), min(columns // 4, 16)) for text in _said(step, path)]
     right = max(map(width, said))
-    room = max(columns - right - 16, 8)
+    digits = max(2, len(str(len(said) - 1)))
+    room = max(columns - right - digits - 14, 8)
     context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
     rows = [(i, _row(step, i, context, room)) for i in range(len(said))]
     if step.parents is not None:
-        rows = [(0, [(context, "2")]), *_branches(step, 0, "", room)]
+        rows = [(0, [(context, "2")]), *_branches(step, room)]
     left = max(sum(width(text) for text, _ in row) for _, row in rows)
     lines = paint.wrap([(title, "1")], columns)
     for i, row in rows:
@@ -49,7 +50,7 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
         margin = f"{step.predictions[i].margin:7.2f}"
         mark, sgr = _mark(step, i, path)
         tail = paint(f"→ {pad(said[i], right)} {margin} {mark}", sgr)
-        lines.append(f"{i:>2} {body} {tail}".rstrip())
+        lines.append(f"{i:>{digits}} {body} {tail}".rstrip())
     return lines
 
 
@@ -79,17 +80,22 @@ def _row(step: Step, i: int, context: str, room: int) -> list[Styled]:
     return parts
 
 
-def _branches(step: Step, row: int, stem: str, room: int) -> list[tuple[int, list[Styled]]]:
-    """What follows ``row``, each with all that follows it, by rows; ``stem``: lines to its left."""
-    followers = [i for i, at in enumerate(step.rows[:-1]) if at == row]
+def _branches(step: Step, room: int) -> list[tuple[int, list[Styled]]]:
+    """The guesses of a tree by rows, each before what follows it, with lines between them."""
+    followers: dict[int, list[int]] = {}
+    for i, row in enumerate(step.rows[:-1]):
+        followers.setdefault(row, []).append(i)
     found: list[tuple[int, list[Styled]]] = []
-    for i in followers:
-        token, last = step.drafted[i], i == followers[-1]
+    waiting = [(i, "") for i in reversed(followers.get(0, []))]
+    while waiting:
+        i, stem = waiting.pop()
+        token, last = step.drafted[i], i == followers[step.rows[i]][-1]
         left, right, _, sgr = STYLES[token.status]
-        line = clip_left(f"{stem}{'└' if last else '├'} ", room // 2)
+        line = f"{stem}{'└' if last else '├'} "
         text = left + clip(visible(token.text), room - width(line) - 2) + right
         found.append((i + 1, [(line, "2"), (text, sgr)]))
-        found += _branches(step, i + 1, f"{stem}{' ' if last else '│'} ", room)
+        below = clip_left(f"{stem}{' ' if last else '│'} ", room // 3)
+        waiting += [(child, below) for child in reversed(followers.get(i + 1, []))]
     return found
 
 

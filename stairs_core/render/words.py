@@ -37,12 +37,11 @@ def sampled(sampling: Sampling | None) -> str:
     """How tokens were drawn; nothing for greedy decoding."""
     if sampling is None:
         return ""
-    found = [f"temperature {sampling.temperature:g}"] if sampling.draws else ["greedy"]
-    for name, usual in _CUTS.items():
-        value, cuts = getattr(sampling, name), name != "repetition_penalty"
-        if value != usual and (sampling.draws or not cuts):
-            found.append(f"{name.replace('_', ' ' if not cuts else '-')} {value:g}")
+    shaping = _CUTS if sampling.draws else ("repetition_penalty",)
+    values = {name: getattr(sampling, name) for name in shaping}
+    cuts = [f"{n.replace('_', '-')} {v:g}" for n, v in values.items() if v != _CUTS[n]]
     if not sampling.draws:
-        return ", ".join(found)
+        return ", ".join(["greedy", *cuts])
     dice = ", same dice" if sampling.rule == "coupled" else ""
-    return f"sampled, {', '.join(found)}, seed {sampling.seed}{dice}"
+    heat, seed = f"temperature {sampling.temperature:g}", f"seed {sampling.seed}{dice}"
+    return ", ".join(["sampled", heat, *cuts, seed])
