@@ -37,7 +37,7 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
     said = [clip(visible(text), min(columns // 4, 16)) for text in _said(step, path)]
     right = max(map(width, said))
     digits = max(2, len(str(len(said) - 1)))
-    room = max(columns - right - digits - 14, 8)
+    room = max(columns - right - digits - 14, 7)
     context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
     rows = [(i, _row(step, i, context, room)) for i in range(len(said))]
     if step.parents is not None:
