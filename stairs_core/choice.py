@@ -51,11 +51,12 @@ class Speculative(Greedy):
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def draw(self, text: Text, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        law = self._processors.one(text, logits).float().softmax(-1)
+        law = self._processors.one(text, logits).float().softmax(-1).to(self._generator.device)
         return torch.multinomial(law, 1, generator=self._generator)[0], law
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
         law = self._processors.of_rows(context, proposal, logits).float().softmax(-1)
+        law = law.to(self._generator.device)  # a model over several devices ends on another
         tree = proposal.guesses, proposal.follows
         path, own = rules.speculative(*tree, law, proposal.probs, self._generator)
         return Verdict(path, own, *rules.most_likely(logits[: len(law)]))

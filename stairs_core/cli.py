@@ -18,7 +18,7 @@ from .render.cells import clip, visible
 from .sampling import RULES
 from .settings import BACKENDS, COMPILE, K_RANGE, LENGTH_RANGE, LENGTHS, Settings
 
-DTYPES = ("auto", *settings.DTYPES)
+DTYPES = ("auto", *settings.DTYPES, *settings.BITS)
 BAD_INPUT, FAILED, CLOSED_PIPE = 2, 1, 141
 
 
@@ -150,7 +150,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     length = _range(LENGTH_RANGE, usual)
     add("--max-new-tokens", type=int, default=usual, metavar="N", help=length)
     add("--dtype", default="auto", choices=DTYPES)
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N, or all of them")
     add("--compile", default="auto", choices=COMPILE, help="how models are made faster")
     add("--json", action="store_true", help="end stdout with one JSON object")
 

@@ -111,6 +111,9 @@ class Pair:
 
     @property
     def dtype(self) -> str:
+        quantised = getattr(self.target.config, "quantization_config", None)
+        if quantised is not None:
+            return "int8" if getattr(quantised, "load_in_8bit", False) else "int4"
         return str(self.target.dtype).removeprefix("torch.")
 
     @property

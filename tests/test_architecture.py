@@ -53,7 +53,8 @@ ALLOWED = {
     "engine.py": {"clock", "protocols", "scribe", "trace"},
     "watch.py": {"choice", "protocols"},
     "inside.py": {
-        *("checks", "choice", "clock", "costs", "drafters", "engine", "errors", "lengths"),
+        *("checks", "choice", "clock", "costs", "drafters", "encoded", "engine", "errors"),
+        "lengths",
         *("models", "pair", "protocols", "scribe", "settings", "text", "trace", "verify", "watch"),
     },
 }
