@@ -39,8 +39,9 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
     digits = max(2, len(str(len(said) - 1)))
     room = max(columns - right - digits - 14, 7)
     context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
-    rows = [(i, _row(step, i, context, room)) for i in range(len(said))]
-    if step.parents is not None:
+    if step.parents is None:
+        rows = [(i, _row(step, i, context, room)) for i in range(len(said))]
+    else:
         rows = [(0, [(context, "2")]), *_branches(step, room)]
     left = max(sum(width(text) for text, _ in row) for _, row in rows)
     lines = paint.wrap([(title, "1")], columns)
@@ -75,9 +76,14 @@ def _row(step: Step, i: int, context: str, room: int) -> list[Styled]:
     parts: list[Styled] = [(context, "2")]
     for token in step.drafted[:i]:
         parts.append(("│" + clip(visible(token.text), room // 3), STYLES[token.status][3]))
-    while sum(width(text) for text, _ in parts) > room:
-        parts[:2] = [("…", "2")]
-    return parts
+    sizes = [width(text) for text, _ in parts]
+    if sum(sizes) <= room:
+        return parts
+    kept, used = len(parts), 1
+    while kept > 1 and used + sizes[kept - 1] <= room:
+        kept -= 1
+        used += sizes[kept]
+    return [("…", "2"), *parts[kept:]]
 
 
 def _branches(step: Step, room: int) -> list[tuple[int, list[Styled]]]:
