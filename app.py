@@ -14,7 +14,7 @@ import functools
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,8 @@ from gradio.themes import Base
 
 from stairs_core import live, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import look, page
-from stairs_core.settings import AUTO, BACKENDS, Settings
+from stairs_core.render import controls, lanes, look, page
+from stairs_core.render.controls import Widget
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -34,22 +34,16 @@ PLOTLY = Path(str(find_spec("plotly").origin)).parent / "package_data" / "plotly
 Updates = dict[str, Any]
 """New values by the name of their component; the others stay as they are."""
 
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _running: dict[str, live.Flag] = {}
 _log = logging.getLogger("stairs")
 
 
-def run(
-    prompt: str,
-    drafter: str,
-    k: float,
-    auto: bool,
-    length: float,
-    backend: str,
-    strict: bool,
-    chat: bool,
-    request: gr.Request,
-) -> Iterator[Updates]:
-    """Streams one race. Bad input, or a failure, leaves the last result where it was."""
+def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
+    """Streams one race. Bad input, or a failure, leaves the last result where it was.
+
+    ``asked``: what the widgets hold, by their names.
+    """
     session = request.session_hash or ""
     if session in _running:
         yield {"notice": page.notice(page.BUSY)}
@@ -57,20 +51,13 @@ def run(
     flag = _running[session] = live.Flag()
     lines = page.Lines(uuid4().hex)
     try:
-        settings = Settings(
-            drafter=drafter,
-            max_new_tokens=page.whole(length),
-            backend=backend,
-            chat=chat,
-            numerics="strict" if strict else "fast",
-            **(AUTO if auto else {"k": page.whole(k)}),
-        )
-        yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
-        for records in live.batches(live.race(prompt, settings, flag), flag):
-            lines.add(records)
-            if lines.started:
-                yield {"stage": lines.value(), "notice": page.notice()}
         with tempfile.TemporaryDirectory() as folder:
+            racing = lanes.settings(asked, Path(folder))
+            yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
+            for records in live.batches(live.race(asked["prompt"], racing, flag), flag):
+                lines.add(records)
+                if lines.started:
+                    yield {"stage": lines.value(), "notice": page.notice()}
             path = Path(folder, time.strftime("stairs-%Y%m%d-%H%M%S.jsonl"))
             path.write_text(lines.text, encoding="utf-8", newline="\n")
             yield {"stage": lines.value(running=False), **_offer(path), **_switch(idle=True)}
@@ -121,10 +108,10 @@ def describe() -> Updates:
 
 def _show(path: Path, kind: page.Kind, name: str) -> Updates:
     try:
-        lanes = tracefile.read(path)
+        recordings = tracefile.read(path)
     except InputError as e:
         return {"notice": page.notice(str(e))}
-    value = page.value(uuid4().hex, tracefile.dumps(lanes), lanes, kind, name)
+    value = page.value(uuid4().hex, tracefile.dumps(recordings), recordings, kind, name)
     return {"stage": value, "notice": page.notice(), **_offer(path)}
 
 
@@ -140,17 +127,33 @@ def _switch(*, idle: bool) -> Updates:
 def build() -> gr.Blocks:
     """The page, its parts wired together."""
     gr.set_static_paths([PAGE, TRACES, PLOTLY])
-    first = open_recorded(next(iter(recorded()), None))
+    names = list(recorded())
+    first = open_recorded(names[0]) if names else {}
+    widgets = controls.layout(names, str(recorded()[names[0]]) if names else None)
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        parts = {"head": _html("mountHead", "head", [page.LOADING])}
+        parts: dict[str, Any] = {"head": _html("mountHead", "head", [page.LOADING])}
         with gr.Row(elem_id="columns", equal_height=False):
             with gr.Column(elem_id="controls", scale=0, min_width=300):
-                parts |= _controls()
+                _make(widgets, parts)
             with gr.Column(elem_id="results", scale=1, min_width=320):
                 stage = first.get("stage") or page.value("", "", [], "live")
                 parts["stage"] = _html("mountStage", "stage", stage, plotly=page.url(PLOTLY))
         _wire(demo, parts)
+        _wire_guessers(parts)
     return demo
+
+
+def _make(widgets: Sequence[Widget], parts: dict[str, Any]) -> None:
+    """Adds the components to ``parts``, by name."""
+    for widget in widgets:
+        kind = _html if widget.kind == "HTML" else getattr(gr, widget.kind)
+        part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
+        if widget.name in lanes.CHECKED:
+            # Out of range, or unknown, is for Settings to refuse, in a sentence on the page.
+            part.preprocess = lambda payload: payload
+        if widget.inside:
+            with part:
+                _make(widget.inside, parts)
 
 
 def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
@@ -164,48 +167,6 @@ def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
         js_on_load=f"Stairs.{mount}(element, props, watch)",
         **props,
     )
-
-
-def _controls() -> dict[str, Any]:
-    start, ids = next(iter(page.PROMPTS.values())), look.IDS
-    names, backends = list(recorded()), [(words, name) for name, words in page.BACKENDS.items()]
-    first: dict[str, Any] = {"value": names[0]} if names else {}
-    file: dict[str, Any] = {"value": str(recorded()[names[0]])} if names else {"interactive": False}
-    c: dict[str, Any] = {
-        "prompt": gr.Textbox(start, label="Prompt", lines=4, max_lines=8, elem_id=ids["prompt"])
-    }
-    with gr.Row(elem_id="examples"):
-        for label, text in page.PROMPTS.items():
-            example = gr.Button(label, size="sm", min_width=0)
-            example.click(None, None, c["prompt"], js=f"() => {page.js(text)}")
-    drafters = [(words, name) for name, words in page.DRAFTERS.items()]
-    c["drafter"] = gr.Dropdown(drafters, value="model", label="Guesses by", elem_id=ids["drafter"])
-    c["k"] = gr.Slider(1, 16, 5, step=1, label="Guess ahead (K tokens)", elem_id=ids["k"])
-    c["auto"] = gr.Checkbox(label="K auto", info=page.AUTO, elem_id=ids["auto"])
-    c["length"] = gr.Slider(8, 512, 96, step=1, label="New tokens", elem_id=ids["length"])
-    c["backend"] = gr.Dropdown(
-        backends, value=BACKENDS[0], label="Stairs computed as", elem_id=ids["backend"]
-    )
-    c["strict"] = gr.Checkbox(label="Strict numerics", info=page.STRICT, elem_id=ids["strict"])
-    c["chat"] = gr.Checkbox(
-        label="Chat template", info=page.CHAT, interactive=False, elem_id=ids["chat"]
-    )
-    # What is out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-    for name in ("drafter", "k", "length", "backend"):
-        c[name].preprocess = lambda payload: payload
-    with gr.Row(elem_id="go"):
-        c["run"] = gr.Button("Run", variant="primary", min_width=0, elem_id=ids["run"])
-        c["stop"] = gr.Button("Stop", interactive=False, min_width=0, elem_id=ids["stop"])
-    c["notice"] = _html("mountNotice", "notice", page.notice())
-    c["recorded"] = gr.Dropdown(
-        names, label="Recorded runs", visible=bool(names), elem_id=ids["recorded"], **first
-    )
-    with gr.Row(elem_id="files"):
-        c["open"] = gr.UploadButton("Open trace", size="sm", min_width=0, elem_id=ids["open"])
-        c["download"] = gr.DownloadButton(
-            "Download trace", size="sm", min_width=0, elem_id=ids["download"], **file
-        )
-    return c
 
 
 def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
@@ -223,21 +184,43 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
 
         return stream
 
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    asked = pick("prompt", "drafter", "k", "auto", "length", "backend", "strict", "chat")
+    names = {part: name for name, part in parts.items()}
+
+    def race(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+        yield from named(run)({names[part]: value for part, value in held.items()}, request)
+
     shown = pick("stage", "notice", "download")
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
     waiting = page.js(page.notice(page.QUEUED, "wait"))
-    parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **quiet)
-    parts["run"].click(named(run), asked, shown + switched, **once, **quiet)
-    parts["stop"].click(stop, queue=False, **quiet)
-    by_hand = "auto => ({__type__: 'update', interactive: !auto})"
-    parts["auto"].input(None, parts["auto"], parts["k"], js=by_hand, **quiet)
-    parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **quiet)
-    parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **quiet)
-    demo.load(named(describe), None, pick("head", "chat", "notice"), **quiet)
+    parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **_QUIET)
+    parts["run"].click(race, {*pick(*lanes.ASKED)}, shown + switched, **once, **_QUIET)
+    parts["stop"].click(stop, queue=False, **_QUIET)
+    parts["new-seed"].click(None, None, parts["seed"], js=controls.NEW_SEED, **_QUIET)
+    parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **_QUIET)
+    parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
+    demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
     demo.unload(stop)
+    for i, text in enumerate(page.PROMPTS.values()):
+        js = f"() => {page.js(text)}"
+        parts[f"example-{i}"].click(None, None, parts["prompt"], js=js, **_QUIET)
+
+
+def _wire_guessers(parts: dict[str, Any]) -> None:
+    """Who guesses comes and goes in the browser alone (``guessers`` in assets/page/around.js)."""
+    who, laid_out = ([parts[name] for name in names] for names in (lanes.DRAFTING, lanes.LAID_OUT))
+
+    def lay_out(event: Callable[..., Any], change: str) -> None:
+        js = f"(...who) => Stairs.guessers({page.js(lanes.READ)}, who, {change})"
+        event(None, who, laid_out, js=js, **_QUIET)
+
+    for i, guesser in enumerate(lanes.GUESSERS):
+        auto, k = parts[f"auto{guesser}"], parts[f"k{guesser}"]
+        auto.input(None, auto, k, js=controls.BY_HAND, **_QUIET)
+        lay_out(parts[f"drafter{guesser}"].input, "null")
+        if i:
+            lay_out(parts[f"remove{guesser}"].click, str(i))
+    lay_out(parts["add"].click, page.js("add"))
 
 
 def main() -> None:

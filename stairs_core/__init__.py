@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .engine import generate
     from .errors import InputError
+    from .inside import custom_generate
     from .metrics import compare, fold
     from .models import load_pair
     from .pair import Pair
@@ -21,12 +22,23 @@ _HOME = {
     "Runner": "race",
     "Settings": "settings",
     "compare": "metrics",
+    "custom_generate": "inside",
     "fold": "metrics",
     "generate": "engine",
     "load_pair": "models",
 }
 
-__all__ = ["InputError", "Pair", "Runner", "Settings", "compare", "fold", "generate", "load_pair"]
+__all__ = [
+    "InputError",
+    "Pair",
+    "Runner",
+    "Settings",
+    "compare",
+    "custom_generate",
+    "fold",
+    "generate",
+    "load_pair",
+]
 
 
 def __getattr__(name: str) -> Any:

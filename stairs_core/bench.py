@@ -19,6 +19,17 @@ from .settings import AUTO, Settings
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
+USUAL_K = {
+    "lookup": 10,
+    "suffix": 16,
+    "reference": 16,
+    "recycle": 8,
+    "lookahead": 9,
+    "layer-skip": 4,
+}
+"""Guesses a step of drafters that are not timed at every length."""
+BY_COST = ("model", "tree", "hybrid", "lookup", "suffix", "shared")
+"""Drafters that are timed with K auto too."""
 
 Decoder = Callable[[list[int], int], list[int]]
 """A peer with its pair: prompt ids and a length to new ids."""
@@ -75,27 +86,30 @@ def read_prompts(file: str | Path, count: int) -> list[str]:
     return prompts[::step][:count]
 
 
-def ours(pair: Pair, ks: Sequence[int], new: int) -> dict[str, Settings]:
-    """The lanes of a bench by name. Plain against plain says how far the clock can be trusted."""
-    lane = partial(Settings, max_new_tokens=new)
-    lanes = {"none": lane("none")}
-    if strict := _keeps_strict(pair):
-        lanes["none, strict"] = lane("none", numerics="strict")
-    if pair.draft is not None:
-        lanes |= {f"model, K = {k}": lane("model", k) for k in ks}
-        middle = ks[len(ks) // 2]
-        if strict:
-            lanes[f"model, K = {middle}, strict"] = lane("model", middle, numerics="strict")
-        lanes["model, K auto"] = lane("model", **AUTO)
-        lanes["hybrid, K auto"] = lane("hybrid", **AUTO)
-    lanes["lookup, K = 10"] = lane("lookup", 10)
-    lanes["lookup, K auto"] = lane("lookup", **AUTO)
-    return lanes
+def ours(
+    pair: Pair, ks: Sequence[int], new: int, names: Sequence[str], references: Sequence[str] = ()
+) -> dict[str, Settings]:
+    """The lanes of a bench by name, of the drafters ``names`` that this pair can use.
+
+    Plain against plain says how far the clock can be trusted.
+    """
+    middle = ks[len(ks) // 2]
+    lane = partial(Settings, max_new_tokens=new, references=tuple(references))
+    lanes = {"none": lane("none"), "none, strict": lane("none", numerics="strict")}
+    for name in names:
+        lengths = ks if name == "model" else [USUAL_K.get(name, middle)]
+        lanes |= {f"{name}, K = {k}": lane(name, k) for k in lengths}
+        if name == "model":
+            strict = lane(name, middle, numerics="strict")
+            lanes[f"{name}, K = {middle}, strict"] = strict
+        if name in BY_COST:
+            lanes[f"{name}, K auto"] = lane(name, **AUTO)
+    return {name: settings for name, settings in lanes.items() if _usable(pair, settings)}
 
 
-def _keeps_strict(pair: Pair) -> bool:
+def _usable(pair: Pair, settings: Settings) -> bool:
     try:
-        pair.require_strict()
+        Runner(pair, "a", settings)
     except InputError:
         return False
     return True
@@ -105,11 +119,13 @@ def theirs(pair: Pair, stock: Pair, ks: Sequence[int]) -> dict[str, Decoder]:
     """The lanes of ``--against transformers`` by name.
 
     They decode with ``stock``, the same pair loaded with ``compile="off"``; gpt-fast's loop, whose
-    models are not part of it, with ``pair``.
+    models are not part of it, with ``pair``. Those that draft, for one tokenizer: transformers
+    takes two only of vocabularies of different sizes.
     """
-    peers = against_transformers(pair.draft is not None)
+    one = pair.draft is not None and pair.same_tokenizer
+    peers = against_transformers(one)
     lanes: dict[str, Decoder] = {name: partial(peer, stock) for name, peer in peers.items()}
-    if pair.draft is not None:
+    if one:
         k = ks[len(ks) // 2]
         lanes[f"gpt-fast's loop, K = {k}"] = partial(gpt_fast, pair, k=k)
     return lanes

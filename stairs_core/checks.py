@@ -54,6 +54,31 @@ def check_strict(model: Any, name: str) -> None:
         )
 
 
+def check_inputs(ids: torch.Tensor, inputs: dict[str, Any]) -> None:
+    """Raises InputError when there is more than one text, ``ids`` [1, tokens], to go on from.
+
+    ``inputs``: what else ``generate`` would hand on to the model.
+    """
+    if len(ids) != 1:
+        raise InputError(
+            f"Stairs decodes one sequence at a time, not {len(ids)}: pass them singly."
+        )
+    given = {name: value for name, value in inputs.items() if value is not None}
+    cache, places = given.pop("past_key_values", None), given.pop("position_ids", None)
+    if cache is not None and (getattr(cache, "_is_user_defined", False) or cache.get_seq_length()):
+        raise InputError(
+            "Stairs keeps a cache of its own and cannot go on from another: leave out "
+            "past_key_values and pass the whole text."
+        )
+    if "attention_mask" in given:
+        raise InputError("The prompt is padded, or partly masked: pass it alone, without padding.")
+    if places is not None and places.flatten().tolist() != [*range(ids.shape[1])]:
+        given["position_ids"] = places
+    others = [name for name in given if name not in ("use_cache", "logits_to_keep")]
+    if others:
+        raise InputError(f"Stairs does not hand {others[0]} on to the model: pass input_ids alone.")
+
+
 def takes_trees(model: Any) -> bool:
     """Whether a pass over a tree gives what passes over its branches give, tried on two.
 
@@ -74,32 +99,17 @@ def takes_trees(model: Any) -> bool:
     return _close(rows, torch.stack(said))
 
 
-def context_length(model: Any, prompt_length: int | None = None) -> int:
-    """Tokens that a text may have, its prompt included.
-
-    Where an encoder reads the prompt, that depends on the prompt's length, and is not known (no
-    limit) before it. Raises InputError for a prompt that the encoder cannot read.
-    """
-    own = min(positions(model, "decoder"), window(model) or UNLIMITED)
-    if not reads_apart(model):
-        return own
-    if prompt_length is None:
-        return UNLIMITED
-    longest = positions(model, "encoder")
-    if prompt_length > longest:
-        raise InputError(
-            f"The prompt has {prompt_length} tokens, and the encoder reads {longest}: shorten it "
-            f"by {prompt_length - longest} or more."
-        )
-    return prompt_length + own - len(start_ids(model))
-
-
 def check_skipping(model: Any, name: str) -> None:
     """Raises InputError when the model cannot do without its inner layers' sublayers.
 
     Tried here without all of them, on a few tokens.
     """
     kind = model.config.model_type
+    if reads_apart(model):
+        raise InputError(
+            f"{name} ({kind}) is an encoder-decoder model, of which nothing can be skipped: use "
+            "another drafter than layer-skip."
+        )
     count = model.config.get_text_config().num_hidden_layers
     if count < 3:
         raise InputError(
@@ -118,6 +128,26 @@ def check_skipping(model: Any, name: str) -> None:
             f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
             "drafter than layer-skip."
         ) from e
+
+
+def context_length(model: Any, prompt_length: int | None = None) -> int:
+    """Tokens that a text may have, its prompt included.
+
+    Where an encoder reads the prompt, that depends on the prompt's length, and is not known (no
+    limit) before it. Raises InputError for a prompt that the encoder cannot read.
+    """
+    own = min(positions(model, "decoder"), window(model) or UNLIMITED)
+    if not reads_apart(model):
+        return own
+    if prompt_length is None:
+        return UNLIMITED
+    longest = positions(model, "encoder")
+    if prompt_length > longest:
+        raise InputError(
+            f"The prompt has {prompt_length} tokens, and the encoder reads {longest}: shorten it "
+            f"by {prompt_length - longest} or more."
+        )
+    return prompt_length + own - len(start_ids(model))
 
 
 def window(model: Any) -> int | None:

@@ -51,11 +51,12 @@ class Speculative(Greedy):
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def draw(self, text: Text, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        law = self._processors.one(text, logits).float().softmax(-1)
+        law = self._processors.one(text, logits).float().softmax(-1).to(self._generator.device)
         return torch.multinomial(law, 1, generator=self._generator)[0], law
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
         law = self._processors.of_rows(context, proposal, logits).float().softmax(-1)
+        law = law.to(self._generator.device)  # a model over several devices ends on another
         tree = proposal.guesses, proposal.follows
         path, own = rules.speculative(*tree, law, proposal.probs, self._generator)
         return Verdict(path, own, *rules.most_likely(logits[: len(law)]))
@@ -122,9 +123,11 @@ class Processors:
         """[rows, vocabulary], from the same."""
         if not self._all:
             return logits
+        # Processors may write to what they are given; a lane's logits are not theirs to change.
+        scores = logits.to(torch.float32, copy=True)
         if not self._reads:
-            return self._process(torch.empty(len(logits), 0, dtype=torch.long), logits.float())
-        rows = zip(texts, logits.float(), strict=True)
+            return self._process(torch.empty(len(scores), 0, dtype=torch.long), scores)
+        rows = zip(texts, scores, strict=True)
         device = logits.device
         return torch.cat(
             [self._process(torch.tensor([t], device=device), r[None]) for t, r in rows]

@@ -18,7 +18,7 @@ from .render.cells import clip, visible
 from .sampling import RULES
 from .settings import BACKENDS, COMPILE, K_RANGE, LENGTH_RANGE, LENGTHS, Settings
 
-DTYPES = ("auto", *settings.DTYPES)
+DTYPES = ("auto", *settings.DTYPES, *settings.BITS)
 BAD_INPUT, FAILED, CLOSED_PIPE = 2, 1, 141
 
 
@@ -96,6 +96,11 @@ def parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=3, help="races a prompt and lane (default: 3)"
     )
     bench.add_argument("--ks", default="2,3,4,5,6,8", help="draft lengths (default: 2,3,4,5,6,8)")
+    guessing = [name for name in drafters.NAMES if name != "none"]
+    bench.add_argument(
+        "--drafters", default=",".join(guessing), metavar="NAMES", help="with commas (default: all)"
+    )
+    bench.add_argument("--reference", nargs="+", default=(), metavar="FILE", help="to copy from")
     bench.add_argument(
         "--against", choices=("transformers",), help="time what people use today beside ours"
     )
@@ -145,7 +150,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     length = _range(LENGTH_RANGE, usual)
     add("--max-new-tokens", type=int, default=usual, metavar="N", help=length)
     add("--dtype", default="auto", choices=DTYPES)
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:N, or all of them")
     add("--compile", default="auto", choices=COMPILE, help="how models are made faster")
     add("--json", action="store_true", help="end stdout with one JSON object")
 

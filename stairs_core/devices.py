@@ -2,10 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
 import torch
+from transformers import BitsAndBytesConfig
 
 from .errors import InputError
-from .settings import DTYPES
+from .settings import BITS, DTYPES
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where models go, and as what. ``options``: what ``from_pretrained`` must be told besides;
+    with any, it moves the model itself."""
+
+    device: torch.device
+    dtype: torch.dtype
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def placement(device_name: str, dtype_name: str) -> Placement:
+    """``device_name``: that of a device, or ``all``: spread over every GPU and, where they are
+    full, the CPU, by accelerate. ``dtype_name``: that of a dtype; ``int8`` or ``int4`` are weights
+    of so many bits, by bitsandbytes. Raises InputError for what is not there.
+    """
+    spread = device_name == "all"
+    where = device("auto" if spread else device_name)
+    bits = BITS.get(dtype_name)
+    kind = dtype("auto" if bits else dtype_name, where)
+    if not bits:
+        return Placement(where, kind, {"device_map": "auto"} if spread else {})
+    if find_spec("bitsandbytes") is None:
+        raise InputError(
+            f"The dtype {dtype_name} needs bitsandbytes: pip install bitsandbytes, or use bfloat16."
+        )
+    fewer = BitsAndBytesConfig(load_in_8bit=bits == 8, load_in_4bit=bits == 4)
+    mapped = "auto" if spread else {"": str(where)}
+    return Placement(where, kind, {"device_map": mapped, "quantization_config": fewer})
 
 
 def hardware(device: torch.device) -> str:
@@ -22,9 +57,9 @@ def device(name: str) -> torch.device:
     try:
         found = torch.device(name)
     except RuntimeError as e:
-        raise InputError(f"There is no device {name!r:.40}: use auto, cpu or cuda.") from e
+        raise InputError(f"There is no device {name!r:.40}: use auto, cpu, cuda or all.") from e
     if found.type not in ("cpu", "cuda"):
-        raise InputError(f"The device {name} is not supported: use auto, cpu or cuda.")
+        raise InputError(f"The device {name} is not supported: use auto, cpu, cuda or all.")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise InputError(f"This machine has no {name} that torch can use: use auto or cpu.")
     return found
@@ -37,5 +72,7 @@ def dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if name not in DTYPES:
-        raise InputError(f"There is no dtype {name!r:.40}: use auto, {', '.join(DTYPES)}.")
+        raise InputError(
+            f"There is no dtype {name!r:.40}: use auto, {', '.join((*DTYPES, *BITS))}."
+        )
     return getattr(torch, name)

@@ -16,12 +16,14 @@ from .trace import Reason, Step
 class Limits:
     """Where a run ends. ``length``: tokens of the text when it is full, prompt included.
 
-    ``full``: which limit that is. ``stop`` is asked after every step.
+    ``full``: which limit that is. ``ends`` is told every token that joins the text, in order, and
+    says whether the text ends with it; ``stop`` is asked after every step.
     """
 
     length: int
     full: Reason
     eos_ids: Collection[int] = ()
+    ends: Callable[[int], bool] = lambda token: False
     stop: Callable[[], bool] = lambda: False
 
     @classmethod
@@ -78,9 +80,11 @@ def commit(
     ``room``: tokens that still fit.
     """
     tokens = [*(drafted[i] for i in verdict.path), verdict.own][:room]
-    for i, token in enumerate(tokens):
+    for i, token in enumerate(tokens, 1):
         if token in limits.eos_ids:
-            return tokens[: i + 1], "eos"
+            return tokens[:i], "eos"
+        if limits.ends(token):
+            return tokens[:i], "stopped"
     if len(tokens) == room:
         return tokens, limits.full
     return tokens, "stopped" if limits.stop() else None

@@ -23,7 +23,8 @@ def build(model: Any, how: str) -> Any:
     """
     if how == "on":
         model.forward = torch.compile(model.forward)
-    if how != "auto" or not packed.pays(model):
+    spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
+    if how != "auto" or spread or not packed.pays(model):
         return model
     if lean.fits(model):
         return lean.LeanLlama(model, consume=True)

@@ -66,14 +66,16 @@ def on_gpu(function: Callable) -> Callable:
 
 
 @on_gpu
-def race(prompt: str, settings: Settings, flag: Flag) -> Iterator[tuple[int, Event]]:
-    """Both lanes, record by record; the target alone decodes in the fastest way there is."""
+def race(prompt: str, lanes: dict[str, Settings], flag: Flag) -> Iterator[tuple[int, Event]]:
+    """The lanes, by name, and before them the target alone, which decodes in the fastest way there
+    is; record by record."""
     from .race import Runner
     from .race import race as start
 
     pair = models().result()
-    lanes = {"Target alone": settings.alone(), "Stairs": settings}
-    yield from start([Runner(pair, prompt, s, name) for name, s in lanes.items()], flag.is_set)
+    alone = next(iter(lanes.values())).alone()
+    racing = {"Target alone": alone, **lanes}
+    yield from start([Runner(pair, prompt, s, name) for name, s in racing.items()], flag.is_set)
 
 
 def batches(

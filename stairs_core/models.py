@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from . import checks, devices, faster, weights
+from .devices import Placement
 from .encoded import reads_apart
 from .errors import InputError
 from .pair import Pair
@@ -29,16 +30,15 @@ def load_pair(
 ) -> Pair:
     """``spec``: "bundled", a folder (with target/ and draft/, or one model), or TARGET:DRAFT.
 
-    ``device``: "auto", "cpu" or "cuda[:n]". ``dtype``: "auto" is float32 on a CPU and, on a GPU,
-    bfloat16 where it has that, else float16. ``compile``: see ``faster``. Raises InputError, before
-    any decoding, for what cannot be used, with the reason.
+    ``device``: "auto", "cpu", "cuda[:n]" or "all". ``dtype``: "auto" is float32 on a CPU and, on a
+    GPU, bfloat16 where it has that, else float16; see ``devices`` for all. ``compile``: see
+    ``faster``. Raises InputError, before any decoding, for what cannot be used, with the reason.
     """
-    where = devices.device(device)
-    kind = devices.dtype(dtype, where)
+    where = devices.placement(device, dtype)
     target_name, draft_name = locate(spec)
     with quiet():
-        target = _load(target_name, where, kind)
-        draft = _load(draft_name, where, kind) if draft_name else None
+        target = _load(target_name, where)
+        draft = _load(draft_name, where) if draft_name else None
         tokenizer = _tokenizer(target_name)
         other = _tokenizer(draft_name) if draft_name else tokenizer
     odd = difference(tokenizer, other)
@@ -48,7 +48,7 @@ def load_pair(
             f"{_short(target_name)}: choose a draft with the target's own."
         )
     models = [m for m in (target, draft) if m is not None]
-    parameters = _parameters(target), _parameters(draft)
+    parameters = count_parameters(target), count_parameters(draft)
     return Pair(
         name=spec,
         target=faster.build(target, compile),
@@ -67,7 +67,7 @@ def load_pair(
 def load_stock(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """One model, a folder or a hub id, as transformers makes it."""
     with quiet():
-        return _load(name, device, dtype)
+        return _load(name, Placement(device, dtype))
 
 
 def locate(spec: str) -> tuple[str, str | None]:
@@ -91,16 +91,16 @@ def locate(spec: str) -> tuple[str, str | None]:
     return target, second
 
 
-def _load(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+def _load(name: str, where: Placement) -> Any:
     local = weights.check_folder(name)
 
     def load() -> Any:
         two = AutoConfig.from_pretrained(name, local_files_only=local).is_encoder_decoder
         family: Any = AutoModelForSeq2SeqLM if two else AutoModelForCausalLM
         model: Any = family.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, local_files_only=local
+            name, dtype=where.dtype, use_safetensors=True, local_files_only=local, **where.options
         )
-        model = model.eval().to(device)
+        model = model.eval() if where.options else model.eval().to(where.device)
         checks.check_model(model, _short(name))
         return model
 
@@ -141,7 +141,7 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
 
 
-def _parameters(model: Any | None) -> int:
+def count_parameters(model: Any | None) -> int:
     return sum(p.numel() for p in model.parameters()) if model else 0
 
 

@@ -22,8 +22,8 @@ class Pair:
 
     ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
     there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
-    how many the target and the draft have (0: none).
-    ``shortest``: tokens that every text begins with.
+    how many the target and the draft have (0: none). ``shortest``: tokens that every text begins
+    with.
     """
 
     name: str
@@ -111,6 +111,9 @@ class Pair:
 
     @property
     def dtype(self) -> str:
+        quantised = getattr(self.target.config, "quantization_config", None)
+        if quantised is not None:
+            return "int8" if getattr(quantised, "load_in_8bit", False) else "int4"
         return str(self.target.dtype).removeprefix("torch.")
 
     @property

@@ -10,6 +10,8 @@ from .errors import InputError
 from .sampling import Sampling
 
 DTYPES = ("float32", "bfloat16", "float16")
+BITS = {"int8": 8, "int4": 4}
+"""Of quantised weights, which are given as dtypes too."""
 BACKENDS = ("single_kv", "single", "matrix_kv", "matrix")
 NUMERICS = ("fast", "strict")
 COMPILE = ("auto", "off", "on")

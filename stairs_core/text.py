@@ -79,6 +79,16 @@ def byte_of(name: str) -> bytes | None:
     return bytes.fromhex(found[1]) if found else None
 
 
+class Wordless(Speller):
+    """Spells nothing: for a run of ids alone, where there may be no tokenizer."""
+
+    def __init__(self) -> None:
+        """Nothing to ask."""
+
+    def spell(self, pending: Pending, token_id: int) -> tuple[str, Pending]:
+        return "", ()
+
+
 def check_prompt(prompt: str) -> None:
     """What can be said of a prompt before there is a tokenizer. Raises InputError."""
     if not prompt.strip():

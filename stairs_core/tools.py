@@ -21,13 +21,16 @@ def bench(args: argparse.Namespace) -> int:
         raise InputError("A bench needs one prompt and one repeat at least: raise the number.")
     for k in ks:
         Settings(k=k, max_new_tokens=args.max_new_tokens)
+    names = [name.strip() for name in args.drafters.split(",")]
+    for name in names:
+        Settings(name)
     progress("Loading the models")
     from . import bench as benching
     from .models import load_pair
 
     prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
     pair = load_pair(args.pair, args.device, args.dtype, args.compile)
-    lanes = benching.ours(pair, ks, args.max_new_tokens)
+    lanes = benching.ours(pair, ks, args.max_new_tokens, names, args.reference)
     peers: dict[str, benching.Decoder] = {}
     if args.against:
         stock = load_pair(args.pair, args.device, args.dtype, "off")

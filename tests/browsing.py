@@ -1,4 +1,4 @@
-"""A server with the page, and a real browser: for the tests of the page and its screenshots."""
+"""The page served, a real browser, and ways to use the page in it: for tests and pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -28,6 +30,9 @@ NO_BROWSER = (
     "path of one into STAIRS_CHROMIUM."
 )
 _SERVE = "import sys, pathlib, app; app.TRACES = pathlib.Path(sys.argv[1]); app.main()"
+COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
+LIVE = 60_000
+expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is broken after it too
 
 
 def find_browser() -> str | None:
@@ -72,3 +77,55 @@ def _wait(address: str, server: subprocess.Popen, log: Path, limit: float) -> No
             return
         time.sleep(0.2)
     raise AssertionError(f"app.py does not answer after {limit:.0f} s: {log.read_text()}")
+
+
+# A short run may be over between two looks at the button, so the page itself takes note.
+_WATCH_RUN = """() => {
+    const run = document.querySelector("#run");
+    window.runWasDisabled = false;
+    new MutationObserver(() => { window.runWasDisabled ||= run.disabled; })
+        .observe(run, { attributes: true });
+}"""
+
+
+def run(page: Page, prompt: str, length: int) -> None:
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    page.locator("#prompt textarea").fill(prompt)
+    page.locator("#max-new-tokens input[type=number]").fill(str(length))
+    page.evaluate(_WATCH_RUN)
+    page.locator("#prompt textarea").press("Control+Enter")
+    page.wait_for_function("window.runWasDisabled === true", timeout=LIVE)
+
+
+def arriving(page: Page) -> list[int]:
+    """Waits until both lanes have tokens while the run goes on; the counts."""
+    page.wait_for_function(f"{RUNNING} && {COUNTS}.every(n => n > 0)", timeout=LIVE)
+    return page.evaluate(COUNTS)
+
+
+RUNNING = "document.querySelector('.st-stage.running') !== null"
+
+
+def open_trace(page: Page, path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.locator("#trace-open").click()
+    chooser.value.set_files(path)
+
+
+def opened(page: Page, path, step: int = 1) -> None:
+    """Opens a trace that is one, and goes to a step."""
+    open_trace(page, path)
+    expect(page.locator(".st-source")).to_contain_text(path.name)
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("Home")
+    for _ in range(step - 1):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator(".st-now h2")).to_contain_text(f"Step {step} of")
+
+
+def shape(page: Page) -> list:
+    """Where every card stands: what must not move while a run goes on or is stepped through."""
+    return page.evaluate(
+        "[...document.querySelectorAll('.st-card, #controls')].map(n => {"
+        "const r = n.getBoundingClientRect(); return [r.left, r.top + scrollY, r.width, r.height]})"
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stairs_core.trace import Prediction, Recording, Run, Step, Stop, Token
+from dataclasses import replace
+
+from stairs_core.sampling import Sampling
+from stairs_core.trace import Origin, Prediction, Recording, Run, Step, Stop, Token
 
 STORY = (
     " in the wood. He was very curious and wanted to know what it opened. He put the key into his"
@@ -101,6 +104,86 @@ def lane(texts: list[str], drafter: str = "model", k: int = 5, stopped: bool = F
         )
         at += accepted + 1
     return Recording(run, tuple(steps), Stop("stopped" if stopped else "length", "".join(texts)))
+
+
+def tree(texts: list[str], width: int = 3, depth: int = 4) -> Recording:
+    """A lane that guesses ``width`` ways to go on, ``depth`` tokens deep; each wrong one is
+    followed by a guess that is never checked. The right way stands last among its siblings."""
+    run = replace(head("a tree, K 5", "tree", 5, len(texts)), draft="made-up draft")
+    steps, at, elapsed = [], 0, 0.0
+    while at < len(texts):
+        n = min(depth, len(texts) - at - 1)
+        accepted = n if at % 3 == 0 else at % (n + 1)
+        drafted, parents, main = [], [], -1
+        for level in range(n):
+            on_path, follows = level <= accepted, main
+            for way in range(width):
+                right = way == width - 1 and level < accepted
+                word = texts[at + level] if right else f"{HOSTILE[(way + level) % 4]}{way}"
+                status = "accepted" if right else "rejected" if on_path else "unchecked"
+                drafted.append(Token(at + level if right else 7000 + way, word, status, "tree"))
+                parents.append(follows)
+                main = len(drafted) - 1
+                if not right and level < n - 1:
+                    drafted.append(Token(8000 + way, " unread", "unchecked", "tree"))
+                    parents.append(main)
+        status = "bonus" if accepted == n else "correction"
+        own = Token(at + accepted, texts[at + accepted], status, "target")
+        said = [Prediction(9000 + i, f" p{i}", 0.5) for i in range(len(drafted) + 1)]
+        row = 0
+        for i, token in enumerate(drafted):
+            if token.status == "accepted":
+                said[row] = Prediction(token.id, token.text, 1.5)
+                row = i + 1
+        said[row] = Prediction(own.id, own.text, 1.5)
+        elapsed += 0.03
+        reason = "length" if at + accepted + 1 == len(texts) else None
+        start, times = len(run.prompt_ids) + at, (0.004, 0.025, 0.001)
+        tokens = (*drafted, own)
+        steps.append(
+            Step(len(steps), start, tokens, tuple(said), accepted, *times, elapsed, reason,
+                 tuple(parents))
+        )  # fmt: skip
+        at += accepted + 1
+    return Recording(run, tuple(steps), Stop("length", "".join(texts)))
+
+
+def copied(lane: Recording, name: str, document: str, shift: int) -> Recording:
+    """``lane``, its guesses copied from ``document``: in "text", from ``shift`` tokens before."""
+    steps = []
+    for step in lane.steps:
+        first = step.start if document == "text" else 0
+        tokens = [
+            replace(t, source="lookup", origin=Origin(document, first + i + shift))
+            for i, t in enumerate(step.drafted)
+        ]
+        steps.append(replace(step, tokens=(*tokens, step.tokens[-1])))
+    run = replace(lane.run, name=name, drafter="lookup", draft=None)
+    return replace(lane, run=run, steps=tuple(steps))
+
+
+def sampled(lanes: list[Recording], rule: str) -> list[Recording]:
+    """``lanes``, drawn: what the target finds most likely is never what it drew."""
+    sampling = Sampling(temperature=0.8, top_p=0.9, seed=7, rule=rule)
+    exact = "token-exact" if rule == "coupled" else "distribution-exact"
+    likely = Prediction(4321, " likely", 0.25)
+    return [
+        replace(
+            lane,
+            run=replace(lane.run, sampling=sampling, exactness=exact),
+            steps=tuple(replace(s, predictions=(likely,) * len(s.predictions)) for s in lane.steps),
+        )
+        for lane in lanes
+    ]
+
+
+def four(texts: list[str] | None = None) -> list[Recording]:
+    """The target alone, a chain, copies and a tree over the same text."""
+    texts = texts or words(STORY)
+    alone, chain = pair(texts)
+    chain = replace(chain, run=replace(chain.run, name="the draft model, K 5"))
+    lane = copied(chain, "copying from the text, K 5", "text", -6)
+    return [alone, chain, lane, tree(texts)]
 
 
 def pair(texts: list[str] | None = None, k: int = 5) -> list[Recording]:

@@ -1,7 +1,8 @@
 """Screenshots of the page to be looked at: python tests/screenshots.py [FOLDER]
 
-1280 and 390 px wide, light and dark: as the page opens, at the end of a run, and with thirteen
-stairs of text that tries to break out. No model is needed.
+1280 and 390 px wide, light and dark: as the page opens, at the end of a run, with thirteen stairs
+of text that tries to break out, with four lanes, with copies, and with a wide tree. No model is
+needed.
 """
 
 from __future__ import annotations
@@ -36,12 +37,15 @@ def main(folder: Path) -> None:
             )
             for theme in THEMES:
                 for width in WIDTHS:
-                    _shoot(browser, address, theme, width, runs / "hostile.jsonl", folder)
+                    _shoot(browser, address, theme, width, runs, folder)
             browser.close()
 
 
 def _recordings(folder: Path) -> Path:
     tracefile.write(folder / "made-up.jsonl", page_runs.pair())
+    tracefile.write(folder / "lanes.jsonl", page_runs.four())
+    wide = page_runs.tree(page_runs.words(page_runs.STORY), width=7, depth=5)
+    tracefile.write(folder / "tree.jsonl", [page_runs.pair()[0], wide])
     words = page_runs.words(page_runs.STORY)
     hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
     tracefile.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
@@ -49,7 +53,7 @@ def _recordings(folder: Path) -> Path:
 
 
 def _shoot(
-    browser: Browser, address: str, theme: str, width: int, hostile: Path, folder: Path
+    browser: Browser, address: str, theme: str, width: int, runs: Path, folder: Path
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
     page.goto(address)
@@ -62,17 +66,31 @@ def _shoot(
         page.screenshot(path=path, full_page=True)
         print(path)
 
+    def open_trace(name: str) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator("#trace-open").click()
+        chooser.value.set_files(runs / f"{name}.jsonl")
+        expect(page.locator(".st-source")).to_contain_text(f"{name}.jsonl")
+
     expect(page.locator("#verdict")).to_contain_text("Same text")
     shoot("open")
     page.locator(".st-scrub").focus()
     page.keyboard.press("End")
     shoot("end")
-    with page.expect_file_chooser() as chooser:
-        page.locator("#trace-open").click()
-    chooser.value.set_files(hostile)
-    expect(page.locator(".st-source")).to_contain_text("hostile.jsonl")
+    open_trace("hostile")
     page.locator(".st-legend summary").click()
     shoot("hostile")
+    open_trace("lanes")
+    shoot("lanes")
+    page.locator(".st-table input").nth(1).check()
+    page.locator(".st-scrub").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    shoot("copied")
+    page.locator("#add").click()
+    page.locator("#sampling button").first.click()
+    open_trace("tree")
+    shoot("tree")
     page.close()
 
 

@@ -7,36 +7,31 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import page_runs
 import pytest
 
 import app
-from stairs_core import live, metrics, tracefile
+from stairs_core import drafters, live, metrics, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import charts, page
+from stairs_core.render import charts, facts, lanes, page, words
+from stairs_core.sampling import Sampling
 from stairs_core.settings import AUTO
 
 VISITOR = SimpleNamespace(session_hash="a visitor")
 
 
-def asking(**changes) -> tuple:
-    """What the widgets hold, in the order in which a run is asked for."""
-    values = {
-        "prompt": "Once upon a time",
-        "drafter": "model",
-        "k": 5.0,
-        "auto": False,
-        "length": 96.0,
-        "backend": "single_kv",
-        "strict": False,
-        "chat": False,
-    }
-    return tuple((values | changes).values())
-
-
-ASKED = asking()
+def asking(**changes) -> dict:
+    """What the widgets hold when the page has just been opened."""
+    held = {name: usual for name, (_, _, usual, *_) in lanes.SAMPLING.items()}
+    for guesser in lanes.GUESSERS:
+        name = "" if guesser else "model"
+        held |= {f"drafter{guesser}": name, f"k{guesser}": 5.0, f"auto{guesser}": False}
+    held |= {"prompt": "Once upon a time", "length": 96.0, "backend": "single_kv", "seed": 7}
+    held |= {"strict": False, "chat": False, "same": True, "pasted": "", "files": None}
+    return held | changes
 
 
 @pytest.fixture
@@ -44,8 +39,9 @@ def engine(monkeypatch):
     """Stands in for the engine: plays ``made.events``, and stops when it is asked to."""
     made = SimpleNamespace(lanes=page_runs.pair(), asked=[], wait=0.0)
 
-    def race(prompt, settings, flag):
-        made.asked.append((prompt, settings))
+    def race(prompt, lanes, flag):
+        made.asked.append((prompt, lanes))
+        made.read = [Path(f).read_text() for s in lanes.values() for f in s.references]
         heads = [(i, lane.run) for i, lane in enumerate(made.lanes)]
         steps = [(i, s) for i, lane in enumerate(made.lanes) for s in lane.steps]
         for record in [*heads, *sorted(steps, key=lambda r: r[1].elapsed)]:
@@ -59,8 +55,8 @@ def engine(monkeypatch):
     return made
 
 
-def play(*asked):
-    return list(app.run(*(asked or ASKED), VISITOR))
+def play(**changes):
+    return list(app.run(asking(**changes), VISITOR))
 
 
 def last(updates, name):
@@ -77,11 +73,12 @@ def test_a_run_streams_a_trace_that_only_grows(engine):
     assert len({v["run"] for v in values}) == 1
     assert [v["running"] for v in values] == [True] * (len(values) - 1) + [False]
     assert tracefile.loads(texts[-1]) == engine.lanes
-    assert engine.asked[0][1].k == 5
+    assert values[-1]["facts"] == facts.facts(engine.lanes)
+    assert list(engine.asked[0][1]) == ["the draft model, K 5"]
 
 
 def test_the_download_is_the_trace_that_was_shown(engine):
-    for updates in app.run(*ASKED, VISITOR):
+    for updates in app.run(asking(), VISITOR):
         if "download" in updates:
             offered = updates["download"]["value"]
             assert tracefile.read(offered) == engine.lanes
@@ -100,7 +97,7 @@ def test_run_and_stop_take_turns(engine):
 def test_stop_ends_the_visitors_run_and_no_other(engine):
     engine.wait = 0.02
     updates = []
-    for update in app.run(*ASKED, VISITOR):
+    for update in app.run(asking(), VISITOR):
         updates.append(update)
         app.stop(SimpleNamespace(session_hash="somebody else"))
         if len(updates) == 3:
@@ -111,7 +108,7 @@ def test_stop_ends_the_visitors_run_and_no_other(engine):
 
 def test_a_visitor_who_leaves_ends_the_run(engine):
     engine.wait = 0.01
-    stream = app.run(*ASKED, VISITOR)
+    stream = app.run(asking(), VISITOR)
     next(stream)
     next(stream)
     flag = app._running["a visitor"]
@@ -121,7 +118,7 @@ def test_a_visitor_who_leaves_ends_the_run(engine):
 
 
 def test_one_run_a_visitor(engine):
-    first = app.run(*ASKED, VISITOR)
+    first = app.run(asking(), VISITOR)
     next(first)
     (second,) = play()
     assert second == {"notice": page.notice(page.BUSY)}
@@ -139,23 +136,70 @@ def test_one_run_a_visitor(engine):
         ({"backend": "magic"}, "magic"),
         ({"drafter": "crystal ball"}, "crystal ball"),
         ({"strict": True, "backend": "matrix"}, "no strict numerics"),
+        ({"drafter-3": "model", "k-3": 0}, "K is 0"),
+        ({"temperature": -1}, "temperature is -1"),
+        ({"temperature": 1, "seed": 0.5}, "seed is 0.5"),
+        ({"temperature": 1, "top_p": None}, "top-p is None"),
     ],
 )
 def test_bad_settings_are_one_sentence_and_leave_the_result(engine, asked, word):
-    updates = play(*asking(**asked))
+    updates = play(**asked)
     assert all("stage" not in u for u in updates)
     assert word in last(updates, "notice")["text"]
     assert last(updates, "run")["interactive"]
 
 
 def test_every_widget_reaches_the_settings(engine):
-    play(*asking(drafter="hybrid", k=3.0, auto=True, length=48.0, strict=True, backend="single"))
-    ((prompt, settings),) = engine.asked
-    assert (prompt, settings.drafter, settings.backend) == ("Once upon a time", "hybrid", "single")
-    assert (settings.length, settings.numerics) == ("cost", "strict")
-    assert (settings.max_new_tokens, settings.k) == (48, AUTO["k"])
-    play(*asking(k=3.0))
-    assert (engine.asked[1][1].k, engine.asked[1][1].length) == (3, "constant")
+    shared = {"length": 48.0, "strict": True, "backend": "single", "chat": True}
+    second = {"drafter-2": "lookup", "k-2": 3.0, "drafter-3": "lookup", "k-3": 3.0}
+    play(drafter="hybrid", auto=True, **shared, **second)
+    ((prompt, asked),) = engine.asked
+    names = ["copying, else the draft model, K auto", "copying from the text, K 3"]
+    assert (prompt, [*asked]) == ("Once upon a time", [*names, f"{names[1]} (2)"])
+    first, second, _ = asked.values()
+    assert (first.drafter, first.k, first.length) == ("hybrid", AUTO["k"], "cost")
+    assert (second.drafter, second.k, second.length) == ("lookup", 3, "constant")
+    for lane in (first, second, first.alone()):
+        assert (lane.max_new_tokens, lane.chat) == (48, True)
+    assert (second.backend, second.numerics) == ("single", "strict")
+
+
+def test_who_guesses_is_read_off_the_registry():
+    assert [name for _, name in lanes.DRAFTERS] == [n for n in drafters.NAMES if n != "none"]
+    labels = [method.label for method in drafters.REGISTRY.values()]
+    assert all(0 < len(label) < 32 for label in labels)
+    assert len({*labels}) == len(labels)
+
+
+def test_sampling_is_asked_for_and_said(engine):
+    play(temperature=0.8, top_p=0.9, same=False)
+    play(temperature=0, top_p=0.9, seed=1)
+    play(temperature=0, repetition_penalty=1.5)
+    made = [next(iter(asked.values())).sampling for _, asked in engine.asked]
+    assert made == [
+        Sampling(temperature=0.8, top_p=0.9, seed=7, rule="speculative"),
+        None,
+        Sampling(temperature=0, repetition_penalty=1.5, seed=7, rule="coupled"),
+    ]
+    said = [words.sampled(sampling) for sampling in made]
+    drawn = "sampled, temperature 0.8, top-p 0.9, seed 7"
+    assert said == [drawn, "", "greedy, repetition-penalty 1.5"]
+    own, same = (page_runs.sampled(page_runs.pair(), rule) for rule in ("speculative", "coupled"))
+    assert f"{drawn}, distribution-exact" in facts.source(own, "live")
+    assert f"{drawn}, same dice, token-exact" in facts.source(same, "live")
+    assert "each lane drew its own" in facts.verdict(*own)["text"]
+    assert facts.verdict(*same)["state"] == "yes"
+
+
+def test_references_go_to_the_lanes_that_read_them(engine, monkeypatch, tmp_path):
+    reads = replace(drafters.REGISTRY["lookup"], references=True)
+    monkeypatch.setitem(drafters.REGISTRY, "lookup", reads)
+    file = tmp_path / "notes.txt"
+    file.write_text("a file")
+    play(**{"drafter-2": "lookup", "pasted": "pasted words", "files": [str(file)]})
+    ((_, asked),) = engine.asked
+    assert [len(lane.references) for lane in asked.values()] == [0, 2]
+    assert engine.read == ["a file", "pasted words"]
 
 
 @pytest.mark.parametrize(
@@ -222,44 +266,59 @@ def test_a_file_that_is_no_trace_is_one_sentence(tmp_path, change, word):
 
 
 def test_the_numbers_are_the_metrics():
-    lanes = page_runs.pair()
-    both, alone, lead = metrics.compare(*lanes), *(metrics.fold(lane.steps) for lane in lanes)
-    shown = [n["value"] for n in page.numbers(lanes)]
-    assert shown == [
-        f"{both.speedup:.2f} ×",
-        f"{alone.tokens_per_second:.1f}",
-        f"{lead.tokens_per_second:.1f}",
-        f"{lead.tokens_per_target_call:.2f}",
-        f"{lead.acceptance_rate:.2f}",
-        f"{lead.alpha:.2f}",
-        str(both.calls_saved),
-    ]
+    recorded = page_runs.four()
+    for lane, said in zip(recorded[1:], facts.facts(recorded)[1:], strict=True):
+        both = metrics.compare(recorded[0], lane)
+        alone, own = metrics.fold(recorded[0].steps), metrics.fold(lane.steps)
+        assert [n["value"] for n in said["numbers"]] == [
+            f"{both.speedup:.2f} ×",
+            f"{alone.tokens_per_second:.1f}",
+            f"{own.tokens_per_second:.1f}",
+            f"{own.tokens_per_target_call:.2f}",
+            f"{own.acceptance_rate:.2f}",
+            f"{own.alpha:.2f}",
+            str(both.calls_saved),
+        ]
+
+
+def test_the_table_has_every_lane():
+    recorded = page_runs.four()
+    recorded[1] = page_runs.lane(page_runs.words(page_runs.STORY)[:20])
+    columns, rows = facts.table(recorded).values()
+    assert [row[0] for row in rows] == [lane.run.name for lane in recorded]
+    assert [row[-1] for row in rows] == ["–", "no, one is longer", "yes", "yes"]
+    tree = facts.facts(recorded)[3]["numbers"]
+    assert rows[3][1:5] == [tree[i]["value"] for i in (0, 2, 3, 5)]
+    assert all(len(row) == len(columns) for row in rows)
+    assert {row[-1] for row in facts.table(recorded, running=True)["rows"][1:]} == {"so far"}
 
 
 def test_what_is_not_known_is_a_dash():
-    lanes = [replace(lane, steps=()) for lane in page_runs.pair()]
-    assert [n["value"] for n in page.numbers(lanes, running=True)][:3] == ["–", "–", "–"]
+    def dashes(*lanes, **options):
+        return [n["value"] == "–" for n in facts.numbers(*lanes, **options)]
+
     alone, stairs = page_runs.pair()
-    assert [n["value"] == "–" for n in page.numbers([alone])] == [True, False, *[True] * 5]
-    assert [n["value"] == "–" for n in page.numbers([stairs])] == [True, True, *[False] * 4, True]
-    assert page.numbers(page_runs.pair(), running=True)[-1]["value"] == "–"
-    assert len(page.numbers([])) == 7
+    empty = [replace(lane, steps=()) for lane in (alone, stairs)]
+    assert dashes(*empty, running=True)[:3] == [True] * 3
+    assert dashes(alone, None) == [True, False, *[True] * 5]
+    assert dashes(None, stairs) == [True, True, *[False] * 4, True]
+    assert dashes(alone, stairs, running=True) == [*[False] * 6, True]
+    (nothing,) = facts.facts([])
+    assert [n["value"] for n in nothing["numbers"]] == ["–"] * 7
+    assert nothing["verdict"]["text"] == "Nothing has run yet."
 
 
 def test_the_verdict():
     texts = page_runs.words(page_runs.STORY)
-    lanes = page_runs.pair(texts)
-    assert page.verdict(lanes)["text"] == f"Same text: yes, all {len(texts)} tokens."
-    assert page.verdict(lanes, running=True)["state"] == "open"
-    assert "not compared" in page.verdict(lanes[:1])["text"]
-    assert page.verdict([])["text"] == "Nothing has run yet."
-    shorter = [lanes[0], page_runs.lane(texts[:20], stopped=True)]
-    assert page.verdict(shorter) == {
+    alone, stairs = page_runs.pair(texts)
+    assert facts.verdict(alone, stairs)["text"] == f"Same text: yes, all {len(texts)} tokens."
+    assert facts.verdict(alone, stairs, running=True)["state"] == "open"
+    assert "not compared" in facts.verdict(alone, None)["text"]
+    assert facts.verdict(alone, page_runs.lane(texts[:20], stopped=True)) == {
         "state": "yes",
         "text": "Same text: yes, the 20 tokens that both had written when the run was stopped.",
     }
-    ended = [lanes[0], page_runs.lane(texts[:20])]
-    assert page.verdict(ended)["state"] == "no"
+    assert facts.verdict(alone, page_runs.lane(texts[:20]))["state"] == "no"
 
 
 def test_the_verdict_names_the_first_difference():
@@ -271,7 +330,7 @@ def test_the_verdict_names_the_first_difference():
     changed = replace(step, tokens=(*step.tokens[:-1], own), predictions=tuple(said))
     other = replace(stairs, steps=(*stairs.steps[:2], changed, *stairs.steps[3:]))
     other = replace(other, stop=replace(other.stop, noise=1e-5))
-    verdict = page.verdict([alone, other])
+    verdict = facts.verdict(alone, other)
     position = metrics.compare(alone, other).first_difference.position
     assert verdict["state"] == "no"
     assert f"new token {position + 1}" in verdict["text"]
@@ -287,15 +346,19 @@ def test_the_curve_of_the_speedup_ends_at_the_speedup():
     assert half[-1] <= 20
 
 
-def test_the_figure_holds_both_lanes_and_no_colour_of_its_own():
-    lanes = page_runs.pair()
-    lanes[1] = replace(lanes[1], run=replace(lanes[1].run, name="<b>&"))
-    figure = charts.figure(lanes)
-    assert [t.name for t in figure.data] == ["Target alone", "&lt;b&gt;&amp;", "Speedup so far"]
-    assert list(figure.data[1].y)[-1] == metrics.fold(lanes[1].steps).new_tokens
+def test_the_figure_holds_every_lane_and_no_colour_of_its_own():
+    recorded = page_runs.four()
+    recorded[1] = replace(recorded[1], run=replace(recorded[1].run, name="<b>&"))
+    figure = charts.figure(recorded)
+    names = ["Target alone", "&lt;b&gt;&amp;", recorded[2].run.name, recorded[3].run.name]
+    assert [t.name for t in figure.data] == [*names, *["Speedup so far"] * 3]
+    assert [t.meta for t in figure.data] == [0, 1, 2, 3, 1, 2, 3]
+    looks = [(t.line.color, t.line.dash) for t in figure.data[:4]]
+    assert len({color for color, _ in looks}) == len({dash for _, dash in looks}) == 4
+    assert list(figure.data[1].y)[-1] == metrics.fold(recorded[1].steps).new_tokens
     assert "#" not in figure.to_json()
-    assert len(charts.figure(lanes[:1]).data) == 1
-    json.loads(page.value("one", "", lanes, "live")["figure"])
+    assert len(charts.figure(recorded[:1]).data) == 1
+    json.loads(page.value("one", "", recorded, "live")["figure"])
 
 
 def test_batches_hand_on_everything_in_order():

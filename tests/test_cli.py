@@ -39,6 +39,7 @@ RUN_KEYS = [
     "k",
     "backend",
     "exactness",
+    "sampling",
 ]
 
 
@@ -224,3 +225,36 @@ def test_help_is_there_for_every_command(capsys):
             cli.main([*command, "--help"])
         assert left.value.code == 0
         assert "stairs" in capsys.readouterr().out
+
+
+def test_a_seed_repeats_its_text_and_shared_dice_can_be_checked(stairs):
+    dice = ("--temperature", "0.8", "--top-p", "0.9", "--seed", "3")
+    texts = [stairs(*decode("--json", *dice))[1] for _ in range(2)]
+    first, second = (json.loads(text.splitlines()[-1]) for text in texts)
+    assert first["token_ids"] == second["token_ids"]
+    assert first["exactness"] == "distribution-exact"
+    assert first["sampling"]["top_p"] == 0.9
+    status, out, err = stairs(*decode("--json", "--check", "--rule", "coupled", *dice))
+    assert (status, json.loads(out.splitlines()[-1])["identical"], err) == (0, True, "")
+    words = refused(*stairs(*decode("--check", *dice)))
+    assert "--rule coupled" in words
+
+
+def test_a_penalty_alone_stays_greedy(stairs):
+    _, out, _ = stairs(*decode("--json", "--repetition-penalty", "1.5"))
+    report = json.loads(out.splitlines()[-1])
+    assert (report["sampling"]["temperature"], report["exactness"]) == (0.0, "token-exact")
+
+
+def test_texts_to_copy_from_are_named_in_the_trace(stairs, tmp_path):
+    reference, file = tmp_path / "words.txt", tmp_path / "t.jsonl"
+    reference.write_text(f"{PROMPT} and sang. {PROMPT}", encoding="utf-8")
+    more = ("--drafter", "reference", "--trace", str(file))
+    assert "--reference FILE" in refused(*stairs(*decode(*more)))
+    assert stairs(*decode(*more, "--reference", str(reference)))[0] == 0
+    (saved,) = tracefile.read(file)
+    assert saved.run.references == ("words.txt",)
+    origins = [t.origin for s in saved.steps for t in s.drafted]
+    assert origins
+    assert {origin and origin.document for origin in origins} == {"words.txt"}
+    assert "cannot be read" in refused(*stairs(*decode(*more, "--reference", str(tmp_path / "no"))))

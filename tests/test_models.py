@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import make_model, make_tokenizer, perturb, save_pair
 
+from stairs_core import devices
 from stairs_core.errors import InputError
 from stairs_core.models import load_pair
 from stairs_core.race import Runner
@@ -163,3 +165,39 @@ def test_a_chat_template_is_used_where_the_tokenizer_has_one(tmp_path: Path):
 def test_a_broken_config(pair_dir: Path, config: str):
     (pair_dir / "target" / "config.json").write_text(config)
     refused(str(pair_dir), "target cannot be loaded")
+
+
+def test_models_spread_over_devices_write_the_same(tiny_pair, tiny_pair_dir, tmp_path: Path):
+    """Half of the target on disk, fetched by accelerate's hooks as on a machine of several GPUs."""
+    from accelerate import dispatch_model
+
+    places = dict.fromkeys(
+        ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu"
+    )
+    places |= {f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(4)} | {
+        "lm_head": "cpu"
+    }
+    stock = load_pair(str(tiny_pair_dir), device="all", compile="off")
+    spread = dispatch_model(stock.target, places, main_device="cpu", offload_dir=str(tmp_path))
+    for drafter in ("model", "tree"):
+        runners = [
+            Runner(pair, "Once upon a time", Settings(drafter, 4, 30))
+            for pair in (tiny_pair, replace(stock, target=spread))
+        ]
+        texts = [[t.id for s in r.decode() for t in s.committed] for r in runners]
+        assert texts[0] == texts[1]
+
+
+def test_quantised_weights_need_their_library(tiny_pair_dir, monkeypatch):
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    refused(str(tiny_pair_dir), "needs bitsandbytes: pip install", dtype="int4")
+
+
+def test_quantised_weights_are_asked_for(tiny_pair_dir, monkeypatch):
+    monkeypatch.setattr(devices, "find_spec", lambda name: True)
+    for name, bits in (("int8", (True, False)), ("int4", (False, True))):
+        where = devices.placement("cpu", name)
+        asked = where.options["quantization_config"]
+        assert (asked.load_in_8bit, asked.load_in_4bit) == bits
+        assert where.options["device_map"] == {"": "cpu"}
+    assert devices.placement("all", "int8").options["device_map"] == "auto"

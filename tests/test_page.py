@@ -2,126 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
-import browsing
 import page_runs
 import pytest
-from conftest import make_model, perturb, save_pair
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from browsing import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run, shape
+from playwright.sync_api import Locator, Page, expect
 
 from stairs_core import tracefile
 
+pytest_plugins = ["visits"]
 HOSTILE_PROMPT = "Once <img src=x onerror=alert(1)> ${1+1} {{value}} </script>"
-COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
-LIVE = 60_000
-expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is broken after it too
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("traces")
-    tracefile.write(folder / "a-fox-and-a-key.jsonl", page_runs.pair())
-    words = page_runs.words(page_runs.STORY)
-    hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
-    tracefile.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def address(recorded, tmp_path_factory):
-    """Models that are random, and deep enough for a run to be stopped midway."""
-    folder = tmp_path_factory.mktemp("live")
-    target = make_model(layers=12)
-    pair = save_pair(folder / "pair", target, perturb(target, 0.03))
-    for config in pair.glob("*/config.json"):
-        changed = json.loads(config.read_text()) | {"max_position_embeddings": 2048}
-        config.write_text(json.dumps(changed))
-    with browsing.serving(recorded, folder / "log.txt", str(pair)) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = browsing.find_browser()
-    if path is None:
-        pytest.fail(browsing.NO_BROWSER)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=list(browsing.ARGUMENTS))
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def visit(browser: Browser, address: str):
-    """Opens the page. Afterwards: no console error, no dialog, no request to another host."""
-    troubles: list[str] = []
-    contexts = []
-
-    def open_page(width: int = 1280, **options) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
-        page.on("pageerror", lambda e: troubles.append(str(e)))
-        page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
-        page.on("request", lambda r: _own(r.url, address) or troubles.append(r.url))
-        page.goto(address)
-        expect(page.locator("#verdict")).to_contain_text("Same text", timeout=LIVE)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert troubles == []
-
-
-def _own(url: str, address: str) -> bool:
-    return url.startswith((address, "data:", "blob:"))
-
-
-# A short run may be over between two looks at the button, so the page itself takes note.
-_WATCH_RUN = """() => {
-    const run = document.querySelector("#run");
-    window.runWasDisabled = false;
-    new MutationObserver(() => { window.runWasDisabled ||= run.disabled; })
-        .observe(run, { attributes: true });
-}"""
-
-
-def _run(page: Page, prompt: str, length: int) -> None:
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    page.locator("#prompt textarea").fill(prompt)
-    page.locator("#max-new-tokens input[type=number]").fill(str(length))
-    page.evaluate(_WATCH_RUN)
-    page.locator("#prompt textarea").press("Control+Enter")
-    page.wait_for_function("window.runWasDisabled === true", timeout=LIVE)
-
-
-def _arriving(page: Page) -> list[int]:
-    """Waits until both lanes have tokens while the run goes on; the counts."""
-    page.wait_for_function(f"{_RUNNING} && {COUNTS}.every(n => n > 0)", timeout=LIVE)
-    return page.evaluate(COUNTS)
-
-
-_RUNNING = "document.querySelector('.st-stage.running') !== null"
-
-
-def _shape(page: Page) -> list:
-    """Where every card stands: what must not move while a run goes on or is stepped through."""
-    return page.evaluate(
-        "[...document.querySelectorAll('.st-card, #controls')].map(n => {"
-        "const r = n.getBoundingClientRect(); return [r.left, r.top + scrollY, r.width, r.height]})"
-    )
 
 
 def _facts(page: Page) -> list[str]:
     return page.locator("#summary, #verdict").all_inner_texts()
 
 
-def test_it_opens_on_a_recorded_run(visit):
+def test_it_opens_on_a_recordedrun(visit):
     page = visit()
     expect(page.locator(".st-source")).to_contain_text("no machine (made up)")
     expect(page.locator(".st-source")).to_have_class("st-source recorded")
@@ -145,9 +44,9 @@ def test_it_opens_on_a_recorded_run(visit):
     assert page.evaluate("document.fonts.size") == 0
 
 
-def test_a_prompt_is_typed_and_the_race_is_run(visit):
+def test_a_prompt_is_typed_and_the_race_isrun(visit):
     page = visit()
-    _run(page, HOSTILE_PROMPT, 24)
+    run(page, HOSTILE_PROMPT, 24)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#verdict")).to_contain_text("all 24 tokens")
     expect(page.locator("#summary")).not_to_contain_text("so far")
@@ -169,7 +68,7 @@ def test_a_run_that_copies_with_automatic_length_and_strict_numerics(visit):
     for name in ("auto", "strict"):
         page.locator(f"#{name} input").check()
     expect(page.locator("#k input[type=range]")).to_be_disabled()
-    _run(page, "fox key fox key fox key fox", 24)
+    run(page, "fox key fox key fox key fox", 24)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#verdict")).to_contain_text("all 24 tokens")
     expect(page.locator(".st-source")).to_contain_text("copying from the text, K auto, 16 at most")
@@ -180,7 +79,7 @@ def test_the_scrubber_is_dragged(visit):
     page = visit()
     page.wait_for_selector("#chart .main-svg")
     title, stairs = page.locator(".st-now h2"), page.locator(".st-stairs")
-    before, shape, facts = stairs.inner_text(), _shape(page), _facts(page)
+    before, where, facts = stairs.inner_text(), shape(page), _facts(page)
     box = _box(page.locator(".st-scrub"))
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
@@ -188,7 +87,7 @@ def test_the_scrubber_is_dragged(visit):
     page.mouse.up()
     expect(title).to_contain_text("Step 1 of 24")
     assert stairs.inner_text() != before
-    assert _shape(page) == shape
+    assert shape(page) == where
     assert _facts(page) == facts
     assert page.locator(".st-lane:not(.plain) .st-step:not(.later)").count() == 1
 
@@ -239,16 +138,16 @@ def test_a_click_on_a_token_or_a_bar_goes_to_its_step(visit):
 def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
     page.wait_for_selector("#chart .main-svg")
-    _run(page, "Once upon a time", 512)
-    first, shape = _arriving(page), _shape(page)
+    run(page, "Once upon a time", 512)
+    first, before = arriving(page), shape(page)
     page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
     expect(page.locator("#summary")).to_contain_text("so far")
-    assert page.evaluate(_RUNNING)
+    assert page.evaluate(RUNNING)
     page.locator("#stop").click()
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#stop")).to_be_disabled()
     expect(page.locator("#verdict")).to_contain_text("when the run was stopped")
-    assert _shape(page) == shape
+    assert shape(page) == before
     stopped = _facts(page)
     with page.expect_download() as download:
         page.locator("#trace-download").click()
@@ -258,21 +157,15 @@ def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     assert [lane.stop.reason for lane in lanes] == ["stopped", "stopped"]
     page.reload()
     expect(page.locator("#summary")).to_contain_text("1.99 ×")
-    _open(page, path)
+    open_trace(page, path)
     expect(page.locator(".st-source")).to_have_class("st-source file")
     expect(page.locator(".st-source")).to_contain_text("saved.jsonl")
     assert _facts(page) == stopped
 
 
-def _open(page: Page, path) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.locator("#trace-open").click()
-    chooser.value.set_files(path)
-
-
 def test_hostile_text_is_text(visit, recorded):
     page = visit()
-    _open(page, recorded / "hostile.jsonl")
+    open_trace(page, recorded / "hostile.jsonl")
     expect(page.locator("#verdict")).to_contain_text("all 69 tokens")
     alone = page.locator(".st-lane.plain .st-text").text_content()
     for text in ("<img src=x onerror=alert(1)>", "${1+1}", "{{value}}", "</script><b>", "שלום"):
@@ -313,7 +206,7 @@ def test_a_bad_file_is_one_sentence(visit, tmp_path):
     ]:
         path = tmp_path / name
         path.write_text(text)
-        _open(page, path)
+        open_trace(page, path)
         expect(page.locator(".st-notice")).to_contain_text(words, timeout=LIVE)
         assert _facts(page) == facts
     assert page.locator(".toast-body").count() == 0
@@ -322,7 +215,7 @@ def test_a_bad_file_is_one_sentence(visit, tmp_path):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_has_all_of_it(visit, recorded, theme):
     page = visit(390, color_scheme=theme, reduced_motion="reduce")
-    _open(page, recorded / "hostile.jsonl")
+    open_trace(page, recorded / "hostile.jsonl")
     expect(page.locator("#verdict")).to_contain_text("all 69 tokens")
     page.locator(".st-scrub").focus()
     page.keyboard.press("Home")
@@ -337,10 +230,14 @@ def test_a_phone_has_all_of_it(visit, recorded, theme):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_text_can_be_read(visit, theme):
+def test_every_text_can_be_read(visit, made, theme):
     page = visit(color_scheme=theme)
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
     page.locator(".st-legend summary").click()
+    opened(page, made["lanes"], 5)
+    page.locator(".st-table input").nth(2).check()
+    page.locator("#add").click()
+    page.get_by_role("button", name="Sampling").click()
     contrast = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
     assert page.evaluate(contrast, 4.5) == []
 

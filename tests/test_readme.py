@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stairs_core import cli, models
+from stairs_core import cli, drafters, models
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,6 +47,20 @@ def test_the_python_runs(tiny_pair, monkeypatch, capsys):
     assert out.startswith(text)
 
 
+def test_the_python_inside_transformers_runs(tiny_pair_dir, tmp_path, monkeypatch, capsys):
+    """On tiny models, in the place of those that it names."""
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "pair").symlink_to(tiny_pair_dir)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(compile(code("Inside transformers"), "README.md", "exec"), names)
+    inputs = names["tokenizer"]("Once upon a time", return_tensors="pt")
+    alone = names["target"].generate(**inputs, do_sample=False, max_new_tokens=48)
+    assert names["out"].tolist() == alone.tolist()
+    assert 0 < len(names["steps"]) < len(alone[0]) - len(inputs["input_ids"][0])
+    assert f"{len(alone[0])} tokens after {len(names['steps'])} calls" in capsys.readouterr().out
+
+
 def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
@@ -72,10 +86,19 @@ def test_every_stairs_command_is_named():
     assert named == {"run", "race", "bench", "show", "train", "widen"}
 
 
+def test_every_drafter_is_named():
+    section = README.split("## Who guesses")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == set(drafters.NAMES)
+    methods = (ROOT / "stairs_core" / "drafters" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\[`([\w-]+)`\]", methods)) == set(drafters.NAMES) - {"none"}
+
+
 def test_named_options_exist():
     section = README.split("`run` and `race` take `")[1].split("`")[0]
+    numbers = {"--k", "--max-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p"}
+    numbers |= {"--repetition-penalty", "--seed"}
     for command in ("run", "race"):
-        given = [f"{o}=1" if o in ("--k", "--max-new-tokens") else o for o in section.split()]
+        given = [f"{o}=1" if o in numbers else o for o in section.split()]
         flags = {"--chat", "--check", "--json"}
         words = [o if o in flags or "=" in o else f"{o}=auto" for o in given]
         assert cli.parser().parse_args([command, "--prompt", "x", *words]).command

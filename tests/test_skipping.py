@@ -8,11 +8,12 @@ import pytest
 import torch
 from conftest import make_model, save_pair
 from test_contract import build, committed, decode, plain
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
 
 from stairs_core import lengths
 from stairs_core.checks import check_skipping
 from stairs_core.drafters.layer_skip import Search
+from stairs_core.encoded import bind
 from stairs_core.errors import InputError
 from stairs_core.lane import Lane
 from stairs_core.lean import LeanLlama
@@ -138,6 +139,13 @@ def test_a_model_with_another_forward_is_refused():
     model.model.forward = model.model.forward
     with pytest.raises(InputError, match="compiled or hooked model: use --compile auto"):
         check_skipping(model, "tiny")
+
+
+def test_an_encoder_decoder_model_is_refused():
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 3, "num_heads": 4}
+    config = T5Config(vocab_size=64, decoder_start_token_id=0, **sizes)
+    with pytest.raises(InputError, match="is an encoder-decoder model, of which nothing"):
+        check_skipping(bind(T5ForConditionalGeneration(config).eval(), IDS), "tiny")
 
 
 def test_a_model_of_two_layers_is_refused(looping):

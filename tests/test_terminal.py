@@ -7,11 +7,12 @@ import re
 import unicodedata
 from dataclasses import replace
 
+import page_runs
 import pytest
 from recordings import head, recording
 
 from stairs_core.errors import InputError
-from stairs_core.render import cells, page, terminal
+from stairs_core.render import cells, facts, terminal
 from stairs_core.render.cells import Paint
 from stairs_core.trace import Prediction, Recording, Step, Stop, Token
 
@@ -65,7 +66,7 @@ def alone() -> Recording:
 def test_page_and_terminal_say_alike_how_many_are_drafted(length, words):
     made = replace(recording(), run=head(k=5, length=length))
     assert words in terminal.draw([made], 200)
-    assert words in page.source([made], "live")
+    assert words in facts.source([made], "live")
 
 
 def test_every_status_has_marks_of_its_own():
@@ -105,8 +106,8 @@ def test_only_the_text_begins_new_lines():
 
 def test_a_later_step_shows_the_text_before_it():
     drawn = terminal.draw([run_of_six()], 80, step=2)
-    assert " 0 a b b c X    →  b    1.00 ✓\n" in drawn
-    assert " 1 a b b c X│ y →  c    2.00 ●\n" in drawn
+    assert " 0 a b b c X    →  y    1.00 ✓\n" in drawn
+    assert " 1 a b b c X│ y →  z    2.00 ●\n" in drawn
 
 
 def test_a_step_that_one_lane_has_is_drawn_for_that_lane():
@@ -227,3 +228,31 @@ def test_wrapping_and_cutting_keep_to_the_width_and_lose_nothing(seed):
 def test_wrapping_prefers_the_end_of_a_word():
     assert Paint(False).wrap([("the quick fox", "")], 11) == ["the quick ", "fox"]
     assert Paint(True).wrap([("ab", "1"), ("cd", "")], 3) == ["\x1b[1mab\x1b[0mc", "d"]
+
+
+def test_a_tree_is_drawn_as_a_tree():
+    lane = page_runs.tree([" one", " two", " three", " four", " five"], width=2, depth=2)
+    drawn = terminal.draw([lane], 80, step=1).splitlines()
+    title = "a tree, K 5, step 1 of 2: 5 guessed in a tree, 2 accepted, 3 added to the text"
+    at = drawn.index(title) + 2
+    assert [line.split("→")[0].strip() + line[-2:] for line in drawn[at : at + 5]] == [
+        "1 ├ ~<img src=x onerror=alert(1)>0~ ·",
+        "2 │ └ · unread· ·",
+        "3 └  one ✓",
+        "4   ├ ~${1+1}0~ ·",
+        "5   └  two ●",
+    ]
+    assert "   one two~×3~ {three} four~×1~ {five}\n" in terminal.draw([lane], 80)
+    deep = page_runs.tree(page_runs.words(page_runs.STORY), width=7, depth=40)
+    for columns in (32, 80):
+        rows = [r for r in terminal.draw([deep], columns, step=1).splitlines() if "→" in r]
+        assert len(rows) == len(deep.steps[0].predictions) > 400
+        assert max(map(cells.width, rows)) <= columns
+
+
+def test_what_was_drawn_stands_in_the_stairs():
+    (lane,) = page_runs.sampled([page_runs.pair()[1]], "speculative")
+    drawn = terminal.draw([lane], 200, step=2)
+    assert "sampled, temperature 0.8, top-p 0.9, seed 7, distribution-exact" in drawn
+    for token in lane.steps[1].committed:
+        assert f"→ {token.text} " in drawn

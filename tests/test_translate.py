@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from stairs_core import choice, drafters, lengths
-from stairs_core.bench import HELD_OUT, read_prompts
+from stairs_core.bench import HELD_OUT, ours, read_prompts, theirs
 from stairs_core.errors import InputError
 from stairs_core.metrics import fold
 from stairs_core.models import load_pair
@@ -136,8 +136,8 @@ def test_the_same_guesses_under_other_ids(bundled, permuted, way):
 def test_the_same_draws_under_other_ids(bundled, permuted, rule):
     """The law over the target's vocabulary is the one that a draft of that vocabulary has."""
     sampling = Sampling(temperature=0.9, top_p=0.9, repetition_penalty=1.1, seed=5, rule=rule)
-    ours = steps(permuted, PROMPTS[0], "shared", sampling=sampling)
-    assert ours == steps(bundled, PROMPTS[0], "model", sampling=sampling)
+    drawn = steps(permuted, PROMPTS[0], "shared", sampling=sampling)
+    assert drawn == steps(bundled, PROMPTS[0], "model", sampling=sampling)
 
 
 @pytest.mark.parametrize("which", ["smaller", "spelled"])
@@ -168,6 +168,16 @@ def test_strangers_change_nothing(strangers, way, backend, length):
         alone = [t for _, _, ids in steps(strangers, prompt, "none") for t in ids]
         found = steps(strangers, prompt, way, backend=backend, length=length)
         assert [t for _, _, ids in found for t in ids] == alone
+
+
+def test_a_bench_of_such_a_pair_asks_its_draft_as_it_can(strangers):
+    lanes = ours(strangers, [5], 24)
+    assert {"shared, K = 5", "shared, K auto", "reencode, K auto"} <= lanes.keys()
+    assert not {lane.drafter for lane in lanes.values()} & {"model", "hybrid"}
+    assert set(theirs(strangers, strangers, [5])) == {
+        "transformers, greedy",
+        "transformers, prompt lookup",
+    }
 
 
 def test_drafters_of_one_tokenizer_refuse_in_one_sentence(strangers):

@@ -41,7 +41,7 @@ def test_sizes_that_cannot_be_are_refused(size: Size):
 def test_a_widened_pair_from_the_command_line(tiny_pair, tiny_pair_dir, tmp_path: Path, capsys):
     out = tmp_path / "wide"
     options = ["--pair", str(tiny_pair_dir), "--out", str(out), "--dtype", "float32"]
-    assert main(["widen", *options, "--target", "64x3x96", "--draft", "48x2x64"]) == 0
+    assert main(["widen", *options, "--target", "64x5x96", "--draft", "48x4x64"]) == 0
     assert str(out) in capsys.readouterr().out
     wide = load_pair(str(out), "cpu", "float32")
     assert wide.target_name == "target, widened"

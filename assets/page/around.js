@@ -7,11 +7,12 @@
 
   const LEGEND = [
     ["accepted", "accepted", "guess kept"],
-    ["rejected", "rejected", "first wrong guess"],
+    ["rejected", "rejected", "wrong guess; ×5: so many in a tree"],
     ["unchecked", "never checked", "behind a wrong guess"],
     ["correction", "correction", "the target's own, at a wrong guess"],
     ["bonus", "bonus", "the target's own, after a full keep"],
     ["dropped", "dropped", "behind the end"],
+    ["copied", "copied", "stood elsewhere before: point at it"],
   ];
 
   const WORDS = [
@@ -19,6 +20,9 @@
     ["Draft", "The small model that guesses the next few tokens, at most K of them."],
     ["Stairs", "All beginnings of the guess, from none of it to all of it, checked by the target " +
       "at once. Each row ends in the token the target would write there."],
+    ["Tree", "A guess with several ways to go on, checked at once. The text takes the one that the target follows."],
+    ["Sampling", "The target draws each token by its chances, instead of taking the likeliest; with " +
+      "the same dice for every lane, all must draw the same text."],
     ["Step", "One guess, one check by the target, one to K + 1 new tokens."],
     ["Engine clock", "Seconds during which a lane's engine worked. Drawing this page is not on it."],
     ["Speedup", "Tokens per second of the stairs over those of the target alone."],
@@ -63,6 +67,23 @@
       set(line, Stairs.readable((value && value.text) || ""));
       line.className = `st-notice ${(value && value.kind) || "none"}`;
     });
+  };
+
+  // Who guesses after `change` ("add", or the index of one that goes), as updates for Gradio.
+  // reads: drafter -> whether it reads reference texts; who: the drafter of each place, or null.
+  Stairs.guessers = function (reads, who, change) {
+    const names = Object.keys(reads);
+    const left = [...who];
+    if (change === "add") left[left.findIndex((name) => !name)] = names.find((n) => !who.includes(n));
+    else if (change !== null) left[change] = null;
+    const update = (props) => ({ __type__: "update", ...props });
+    const more = left.slice(1);
+    return [
+      ...more.map((name) => update({ visible: Boolean(name) })),
+      ...more.map((name) => update({ value: name })),
+      update({ visible: left.includes(null) }),
+      update({ visible: left.some((name) => reads[name]) }),
+    ];
   };
 
   Stairs.mountHead = function (element, props, watch) {

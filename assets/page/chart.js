@@ -40,9 +40,11 @@
       new ResizeObserver(() => this.resize()).observe(node);
     }
 
-    show(json) {
-      if (json === this.json) return;
+    // lead: the number of the lane that is in front; its curves are the thick ones.
+    show(json, lead) {
+      if (json === this.json && lead === this.lead) return;
       this.json = json;
+      this.lead = lead;
       this.soon();
     }
 
@@ -61,6 +63,7 @@
       const library = await plotly(this.url);
       const style = getComputedStyle(this.node);
       const { data, layout } = coloured(JSON.parse(this.json), style);
+      for (const curve of data) if (curve.meta === this.lead) curve.line.width += 1;
       layout.font = { ...layout.font, family: style.fontFamily };
       const options = { displayModeBar: false, responsive: false };
       await library.react(this.node, data, layout, options);

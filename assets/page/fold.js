@@ -37,15 +37,41 @@
         return;
       }
       lane.counts.push((lane.counts.at(-1) || 0) + event.tokens.filter(committed).length);
-      lane.steps.push({ ...event, index: lane.steps.length });
+      lane.tree ||= Boolean(event.parents);
+      const drawn = lane.run.sampling?.temperature > 0;
+      lane.steps.push({ ...event, ...places(event), drawn, index: lane.steps.length });
     }
 
-    // The lane whose stairs are drawn and stepped through: the last one that guesses, if any does.
-    get lead() {
+    // The lane whose stairs are drawn and stepped through: the one that was chosen, or else the
+    // first that guesses, if any does.
+    lead(chosen) {
       const lanes = this.lanes;
-      for (let i = lanes.length - 1; i >= 0; i--) if (guesses(lanes[i])) return lanes[i];
-      return lanes.at(-1);
+      return lanes[chosen] || lanes.find(guesses) || lanes.at(-1);
     }
+  }
+
+  // kept: the row where the accepted tokens end; rows[i]: the row after which token i stands (as
+  // Step.kept and Step.rows in trace.py). Row 0 is the text so far, row i + 1 ends with token i.
+  function places({ tokens, parents, accepted }) {
+    const drafted = tokens.slice(0, -1);
+    if (!parents) return { kept: accepted, rows: [...drafted.keys(), accepted] };
+    const held = drafted.map((t, i) => (t.status === "accepted" || t.status === "dropped" ? i + 1 : 0));
+    const kept = Math.max(0, ...held);
+    return { kept, rows: [...parents.map((parent) => parent + 1), kept] };
+  }
+
+  // The rows from the text to the kept one; each but the last is followed by an accepted token.
+  function path({ kept, rows }) {
+    const found = [kept];
+    while (found[0]) found.unshift(rows[found[0] - 1]);
+    return found;
+  }
+
+  // The token that the text goes on with after a row, kept or cut off; undefined off the path.
+  function taken(step, row) {
+    const rows = path(step);
+    const at = rows.indexOf(row);
+    return at < 0 ? undefined : step.tokens[rows[at + 1] - 1] || step.tokens.at(-1);
   }
 
   const committed = (token) => COMMITTED.has(token.status);
@@ -53,8 +79,8 @@
 
   // What is to be seen at step `cursor` of the leading lane; null follows the newest step.
   // A race is seen at one moment of the engine clock: the other lanes show what they had by then.
-  function look(fold, cursor) {
-    const lead = fold.lead;
+  function look(fold, cursor, chosen) {
+    const lead = fold.lead(chosen);
     const total = lead ? lead.steps.length : 0;
     const index = cursor === null ? total - 1 : Math.max(0, Math.min(cursor, total - 1));
     const last = index === total - 1;
@@ -96,6 +122,20 @@
     return found < 0 ? null : found;
   }
 
+  // Where the copied ones of `tokens` stood, as ranges: [{document, from, to}], counted from 0.
+  function origins(tokens) {
+    const ranges = [];
+    const found = tokens.map((t) => t.origin).filter(Boolean);
+    const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+    found.sort((a, b) => order(a.document, b.document) || a.at - b.at);
+    for (const { document, at } of found) {
+      const last = ranges.at(-1);
+      if (last && last.document === document && at <= last.to + 1) last.to = at;
+      else ranges.push({ document, from: at, to: at });
+    }
+    return ranges;
+  }
+
   // The text just before a step: the last few characters of what the lane held.
   function before(lane, index, length) {
     let text = "";
@@ -106,5 +146,5 @@
     return text.slice(-length);
   }
 
-  Object.assign(Stairs, { Fold, look, telling, committed, before });
+  Object.assign(Stairs, { Fold, look, telling, committed, guesses, path, taken, origins, before });
 })((globalThis.Stairs ??= {}));

@@ -1,5 +1,6 @@
 // The drawn parts of the stage. Each is made once and told what to show; text goes in by
-// textContent only, since tokens and prompts may hold anything.
+// textContent only, since tokens and prompts may hold anything. Here: what all are made of, and
+// every step as a strip.
 (function (Stairs) {
   "use strict";
 
@@ -15,163 +16,12 @@
     if (node.textContent !== text) node.textContent = text;
   }
 
-  // One lane: its clock, how far it is, and its text token by token.
-  class LaneCard {
-    constructor(name) {
-      this.name = el("h2", "", name);
-      this.clock = el("span", "st-clock");
-      this.clock.title = "On the engine clock, which stands still while this page is drawn";
-      this.fill = el("i", "");
-      this.words = el("div", "st-words");
-      this.words.dir = "auto";
-      this.text = el("div", "st-text", this.words);
-      this.text.tabIndex = 0;
-      this.text.setAttribute("role", "region");
-      this.bar = el("div", "st-bar", this.fill);
-      const all = el("input", "");
-      Object.assign(all, { type: "checkbox", checked: true });
-      all.addEventListener("change", () => this.node.classList.toggle("kept-only", !all.checked));
-      const toggle = el("label", "st-toggle", all, "wrong guesses");
-      toggle.title = "Show the guesses that were rejected or never checked";
-      const head = el("header", "", this.name, toggle, this.clock);
-      this.node = el("section", "st-card st-lane plain", head, this.bar, this.text);
-      this.steps = [];
-    }
-
-    reset(run, plain) {
-      this.steps = [];
-      this.words.textContent = "";
-      this.shown = -1;
-      this.node.classList.toggle("plain", plain);
-      set(this.name, Stairs.readable(run.name));
-      this.text.setAttribute("aria-label", `Text of the lane ${run.name}`);
-      for (const piece of run.prompt_tokens) this.words.append(el("span", "st-prompt", Stairs.readable(piece)));
-    }
-
-    show({ lane, shown, tokens, seconds, plain }, current) {
-      if (this.run !== lane.run) {
-        this.run = lane.run;
-        this.reset(lane.run, plain);
-      }
-      for (let i = this.steps.length; i < lane.steps.length; i++) this.append(lane.steps[i], plain);
-      this.shade(shown, current);
-      const rate = seconds ? (tokens / seconds).toFixed(1) : "–";
-      set(this.clock, `${tokens} tokens · ${seconds.toFixed(2)} s · ${rate} tok/s`);
-      this.fill.style.transform = `scaleX(${Math.min(1, tokens / lane.run.max_new_tokens)})`;
-    }
-
-    append(step, plain) {
-      const group = el("span", "st-step");
-      group.dataset.step = step.index;
-      step.tokens.forEach((token, i) => {
-        // A line end that was not kept must not end a line.
-        const text = Stairs.committed(token) ? token.text : token.text.replace(/\n/g, "↵");
-        const span = el("span", `st-t ${plain ? "plain" : token.status}`, Stairs.readable(text));
-        if (/^\n+$/.test(text)) span.classList.add("end");
-        span.dataset.token = i;
-        group.append(span);
-      });
-      this.words.append(group);
-      this.steps.push(group);
-    }
-
-    // Steps from `shown` on are still to come at this moment; `current` is under the cursor.
-    shade(shown, current) {
-      if (this.shown === shown && this.current === current) return;
-      const from = this.shown < 0 ? 0 : Math.min(this.shown, shown);
-      for (let i = from; i < this.steps.length; i++) this.steps[i].classList.toggle("later", i >= shown);
-      this.steps[this.current]?.classList.remove("now");
-      this.steps[current]?.classList.add("now");
-      this.shown = shown;
-      this.current = current;
-    }
-
-    // Scrolls this panel, and never the page, so that step `i` can be seen. The newest step needs
-    // no such help: the panel is laid out from its end, which costs no measuring while it grows.
-    follow(i) {
-      const group = this.steps[i];
-      if (!group) return;
-      const box = this.text.getBoundingClientRect();
-      const place = group.getBoundingClientRect();
-      const seen = place.top > box.top + 8 && place.bottom < box.bottom - 8;
-      if (!seen) this.text.scrollTop += place.top - box.top - box.height * 0.4;
-    }
-  }
-
-  // The stairs of one step. Row i is the text so far plus the first i guesses; at its end stands
-  // what the target says next. A prediction stands in the column of the guess it is compared with.
-  class Staircase {
-    constructor() {
-      this.grid = el("div", "st-stairs");
-      this.grid.setAttribute("role", "table");
-      this.note = el("p", "st-note st-explain");
-      this.detail = el("p", "st-note st-detail");
-      this.grid.addEventListener("keydown", (e) => this.key(e));
-      for (const kind of ["focusin", "mouseover"]) this.grid.addEventListener(kind, (e) => this.tell(e));
-    }
-
-    show(lane, step, tall) {
-      this.grid.style.setProperty("--rows", tall);
-      if (this.step === step) return;
-      const focused = this.grid.contains(document.activeElement);
-      this.step = step;
-      this.grid.textContent = "";
-      set(this.detail, "Point at a row, or reach it with ↑ ↓, to read what was compared.");
-      set(this.note, step ? Stairs.explain(step) : "");
-      if (!step) return;
-      this.grid.setAttribute("aria-label", `Stairs: ${Stairs.headline(step)}`);
-      const context = Stairs.visible(Stairs.before(lane, step.index, 9));
-      step.predictions.forEach((said, i) => this.grid.append(this.row(step, context, said, i)));
-      const kept = this.ends()[step.accepted];
-      if (focused) kept.focus({ preventScroll: true });
-      this.grid.classList.toggle("wide", this.grid.scrollWidth > this.grid.clientWidth);
-      const beyond = kept.offsetLeft + kept.offsetWidth - this.grid.clientWidth;
-      this.grid.scrollLeft = beyond > 0 ? beyond + 24 : 0;
-    }
-
-    row(step, context, said, i) {
-      const kind = i < step.accepted ? "agree" : i === step.accepted ? "keep" : "unused";
-      const row = el("div", `st-row ${kind}`);
-      row.setAttribute("role", "row");
-      row.dataset.row = i;
-      const cell = (name, text, column) => {
-        const node = el("span", `st-c ${name}`, text);
-        node.setAttribute("role", "cell");
-        node.style.gridArea = `${i + 1} / ${column}`;
-        row.append(node);
-        return node;
-      };
-      if (kind === "keep") {
-        const light = el("span", "st-light");
-        light.setAttribute("aria-hidden", "true");
-        light.style.gridArea = `${i + 1} / 1 / auto / ${i + 3}`;
-        row.append(light);
-      }
-      cell("context", `…${context}`, 1);
-      for (let j = 0; j < i; j++) cell(step.tokens[j].status, Stairs.visible(step.tokens[j].text), j + 2);
-      const own = step.tokens.at(-1).status;
-      const end = cell(`says ${kind === "keep" ? own : kind}`, Stairs.visible(said.text), i + 2);
-      end.tabIndex = i === step.accepted ? 0 : -1;
-      end.setAttribute("aria-label", Stairs.row(step, i));
-      return row;
-    }
-
-    ends() {
-      return [...this.grid.querySelectorAll(".says")];
-    }
-
-    key(event) {
-      const move = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-      if (!move) return;
-      event.preventDefault();
-      const ends = this.ends();
-      ends[ends.indexOf(document.activeElement) + move]?.focus();
-    }
-
-    tell(event) {
-      const row = event.target.closest(".st-row");
-      if (row) set(this.detail, Stairs.row(this.step, Number(row.dataset.row)));
-    }
+  // The statuses of a step's tokens; the many wrong ones of a tree are one.
+  function stack({ tokens, parents }) {
+    const all = tokens.map((t) => t.status);
+    if (!parents) return all;
+    const kept = tokens.filter((t) => Stairs.committed(t) || t.status === "dropped").map((t) => t.status);
+    return kept.length < all.length ? [...kept, "rejected"] : kept;
   }
 
   // Every step as a small stack: filled is kept, outlined was drafted in vain.
@@ -194,7 +44,7 @@
       }
       this.node.style.setProperty("--rows", tall);
       for (let i = this.bars.length; i < lane.steps.length; i++) {
-        const bar = el("span", "st-s", ...lane.steps[i].tokens.map((t) => el("i", t.status)));
+        const bar = el("span", "st-s", ...stack(lane.steps[i]).map((status) => el("i", status)));
         bar.title = `Step ${i + 1}: ${Stairs.headline(lane.steps[i])}`;
         this.bars.push(bar);
         this.node.append(bar);
@@ -214,5 +64,49 @@
     }
   }
 
-  Object.assign(Stairs, { el, set, LaneCard, Staircase, Strip });
+  // All lanes side by side. A lane that guesses can be chosen: its stairs are drawn then.
+  class Table {
+    constructor(choose) {
+      this.head = el("tr", "");
+      this.body = el("tbody", "");
+      const caption = el("caption", "st-spoken", "All lanes; choose the one whose stairs are drawn");
+      this.table = el("table", "", caption, el("thead", "", this.head), this.body);
+      this.node = el("div", "st-table", this.table);
+      this.body.addEventListener("change", (e) => choose(Number(e.target.value)));
+    }
+
+    // lanes: as in Fold; made anew only when the lanes are others, so that a choice keeps its focus.
+    show({ columns, rows }, lanes, lead) {
+      this.node.hidden = lanes.filter(Stairs.guesses).length < 2;
+      if (this.node.hidden) return;
+      if (this.runs?.length !== lanes.length || lanes.some((lane, i) => lane.run !== this.runs[i])) {
+        this.runs = lanes.map((lane) => lane.run);
+        this.head.replaceChildren(...columns.map((name) => scoped(el("th", "", name), "col")));
+        this.body.replaceChildren(...lanes.map((lane, i) => this.row(lane, i, columns.length)));
+      }
+      rows.forEach((cells, i) => {
+        const [name, ...rest] = this.body.rows[i].cells;
+        rest.forEach((cell, j) => set(cell, cells[j + 1]));
+        this.body.rows[i].classList.toggle("on", i === lead);
+        const choice = name.querySelector("input");
+        if (choice) choice.checked = i === lead;
+      });
+    }
+
+    row(lane, i, columns) {
+      const name = Stairs.readable(lane.run.name);
+      const choice = el("input", "");
+      Object.assign(choice, { type: "radio", name: "st-lead", value: i });
+      const label = Stairs.guesses(lane) ? el("label", "", choice, name) : name;
+      const cells = Array.from({ length: columns - 1 }, () => el("td", ""));
+      return el("tr", "", scoped(el("th", "", label), "row"), ...cells);
+    }
+  }
+
+  function scoped(cell, scope) {
+    cell.scope = scope;
+    return cell;
+  }
+
+  Object.assign(Stairs, { el, set, Strip, Table });
 })((globalThis.Stairs ??= {}));

@@ -1,8 +1,9 @@
 // The stage: one cursor over the steps of a race, and everything that is drawn at it.
 //
-// Python sends `value = {run, trace, running, source, numbers, verdict, figure}`: `trace` is the
-// text of the trace file, which only grows while `run` stays the same; `numbers` and `verdict` are
-// worded in Python from its metrics; `figure` is plotly JSON. The rest is read off the trace.
+// Python sends `value = {run, trace, running, source, facts, table, figure}`: `trace` is the text
+// of the trace file, which only grows while `run` stays the same; `facts` holds the numbers and the
+// verdict for each lane as the leading one, worded in Python from its metrics, `table` all lanes
+// side by side; `figure` is plotly JSON. The rest is read off the trace.
 (function (Stairs) {
   "use strict";
 
@@ -10,6 +11,7 @@
   const STAIRS_MS = 200; // while a run streams, the stairs change no faster than eyes can follow
   const SPOKEN_MS = 4000; // a screen reader is told no more often than this
   const PLAY_MS = 900;
+  const TREE = { rows: 11, stack: 8 }; // what is seen of a tree at once; the rest is scrolled to
   const KEYS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
 
   class Stage {
@@ -18,7 +20,6 @@
       this.cursor = null;
       this.fold = new Stairs.Fold();
       this.build();
-      this.lanes = ["Target alone", "Stairs"].map((name) => this.addLane(name));
       this.chart = new Stairs.Chart(this.chartNode, plotlyUrl);
       this.listen();
     }
@@ -27,13 +28,15 @@
       const card = (name, ...content) => el("section", `st-card ${name}`, ...content);
       this.numbers = el("div", "st-numbers");
       this.numbers.id = "summary";
+      this.leading = el("p", "st-leading");
+      this.table = new Stairs.Table((i) => this.choose(i));
       this.verdict = el("p", "st-verdict");
       this.verdict.id = "verdict";
       this.source = el("p", "st-source");
-      this.laneRow = el("div", "st-lanes");
+      this.race = new Stairs.Race((at) => this.pick(at));
       this.title = el("h2", "", "No step yet");
       this.time = el("span", "st-clock");
-      this.stairs = new Stairs.Staircase();
+      this.stairs = new Stairs.Staircase((tokens) => this.race.mark(tokens));
       this.chartNode = el("div", "st-chart");
       this.chartNode.id = "chart";
       this.chartNode.setAttribute("role", "img");
@@ -48,8 +51,8 @@
       this.spoken.setAttribute("aria-live", "polite");
       this.root.classList.add("st-stage");
       this.root.append(
-        card("st-top", this.source, this.numbers, this.verdict),
-        this.laneRow,
+        card("st-top", this.source, this.table.node, this.leading, this.numbers, this.verdict),
+        this.race.node,
         el("div", "st-two",
           card("st-now", el("header", "", this.title, this.time), this.stairs.note,
             this.stairs.grid, this.stairs.detail),
@@ -66,8 +69,6 @@
       this.play.addEventListener("click", () => this.toggle());
       this.root.tabIndex = -1;
       this.root.addEventListener("keydown", (e) => this.key(e));
-      this.laneRow.addEventListener("click", (e) => this.pick(e.target));
-      this.laneRow.addEventListener("mouseover", (e) => this.hint(e.target));
     }
 
     // A new value from Python.
@@ -77,7 +78,7 @@
       if (other && value.running) this.comeIntoView();
       this.value = value;
       this.fold.push(value.trace);
-      if (other && !value.running && value.trace) this.cursor = Stairs.telling(this.fold.lead);
+      if (other && !value.running && value.trace) this.cursor = Stairs.telling(this.fold.lead());
       this.drawFacts();
       if (value.running) this.drawSoon();
       else this.draw();
@@ -87,7 +88,22 @@
       this.run = run;
       this.halt();
       this.cursor = null;
+      this.chosen = null;
       this.fold = new Stairs.Fold();
+    }
+
+    get lead() {
+      return this.fold.lead(this.chosen);
+    }
+
+    // Another lane leads: its numbers, its stairs.
+    choose(i) {
+      this.halt();
+      this.chosen = i;
+      this.cursor = null;
+      this.stairsAt = 0;
+      this.drawFacts();
+      this.draw();
     }
 
     // On a phone the race is below the Run button.
@@ -99,8 +115,14 @@
 
     // What Python worded: numbers, verdict, where the run comes from.
     drawFacts() {
-      const { numbers, verdict, source, running } = this.value;
+      const { facts, table, source, running } = this.value;
+      const { lanes } = this.fold;
+      const lead = Math.max(0, lanes.indexOf(this.lead));
+      const { numbers, verdict } = facts[lead];
       this.root.classList.toggle("running", running);
+      this.table.show(table, lanes, lead);
+      this.leading.hidden = this.table.node.hidden;
+      set(this.leading, this.lead ? `Numbers and stairs of: ${Stairs.readable(this.lead.run.name)}` : "");
       while (this.numbers.children.length > numbers.length) this.numbers.lastChild.remove();
       numbers.forEach((n, i) => {
         const tile = this.numbers.children[i] || this.numbers.appendChild(Stairs.tile());
@@ -113,7 +135,7 @@
       this.verdict.className = `st-verdict ${verdict.state}`;
       set(this.source, Stairs.readable(source.text));
       this.source.className = `st-source ${source.kind}`;
-      this.chart.show(this.value.figure);
+      this.chart.show(this.value.figure, lead);
       this.speak(`${verdict.text} ${numbers.map((n) => `${n.label}: ${n.value}`).join(", ")}`);
     }
 
@@ -126,17 +148,13 @@
     }
 
     draw() {
-      const view = Stairs.look(this.fold, this.cursor);
+      const view = Stairs.look(this.fold, this.cursor, this.chosen);
       if (!view.lead) return;
       const following = this.cursor === null;
-      while (this.lanes.length > view.lanes.length) this.lanes.pop().node.remove();
-      view.lanes.forEach((seen, i) => {
-        this.lanes[i] ||= this.addLane("");
-        this.lanes[i].show(seen, seen.lane === view.lead || !following ? seen.shown - 1 : -1);
-        if (!following || !this.value.running) this.lanes[i].follow(seen.shown - 1);
-      });
-      const tall = view.lead.run.k + 1;
-      this.strip.show(view.lead, view.index, tall);
+      this.race.show(view, following, this.value.running);
+      const { tree, run } = view.lead;
+      const tall = tree ? TREE.rows : run.k + 1;
+      this.strip.show(view.lead, view.index, tree ? TREE.stack : tall);
       this.drawScrubber(view);
       const now = performance.now();
       if (this.value.running && now - (this.stairsAt || 0) < STAIRS_MS) return;
@@ -166,15 +184,9 @@
       this.slider.setAttribute("aria-valuetext", words);
     }
 
-    addLane(name) {
-      const lane = new Stairs.LaneCard(name);
-      this.laneRow.append(lane.node);
-      return lane;
-    }
-
     // The cursor. The last step means: follow whatever comes.
     go(index) {
-      const total = this.fold.lead?.steps.length || 0;
+      const total = this.lead?.steps.length || 0;
       if (!total) return;
       const next = Math.max(0, Math.min(index, total - 1));
       this.cursor = next === total - 1 ? null : next;
@@ -183,12 +195,12 @@
     }
 
     step(by) {
-      const total = this.fold.lead?.steps.length || 0;
+      const total = this.lead?.steps.length || 0;
       this.go((this.cursor ?? total - 1) + by);
     }
 
     key(event) {
-      if (event.altKey || event.ctrlKey || event.metaKey) return;
+      if (event.altKey || event.ctrlKey || event.metaKey || event.target.type === "radio") return;
       if (event.key === " " && !event.target.closest("button, summary, [type=checkbox]")) {
         event.preventDefault();
         this.toggle();
@@ -219,30 +231,11 @@
       set(this.play, "Play");
     }
 
-    // A click on a token of the leading lane goes to its step.
-    pick(target) {
-      const { step } = this.find(target);
-      const view = Stairs.look(this.fold, this.cursor);
-      if (step && view.lead.steps.includes(step)) this.go(step.index);
-    }
-
-    hint(target) {
-      const { span, step, plain } = this.find(target);
-      if (!span || span.title) return;
-      const i = Number(span.dataset.token);
-      const token = step.tokens[i];
-      const row = i < step.tokens.length - 1 ? i : step.accepted;
-      const said = row <= step.accepted ? `; margin ${step.predictions[row].margin.toPrecision(3)}` : "";
-      const meaning = Stairs.MEANING[plain ? "plain" : token.status];
-      span.title = `${Stairs.visible(token.text)} (token ${token.id})${said}\n${meaning}`;
-    }
-
-    find(target) {
-      const span = target.closest(".st-t");
-      const card = span && this.lanes.findIndex((l) => l.node.contains(span));
-      const lane = span && this.fold.lanes[card];
-      const step = lane && lane.steps[Number(span.parentNode.dataset.step)];
-      return { span, step, plain: span && span.classList.contains("plain") };
+    // A click on a token goes to its step; another lane that guesses leads from then on.
+    pick({ step, lane }) {
+      if (!Stairs.guesses(lane)) return;
+      if (lane !== this.lead) this.choose(this.fold.lanes.indexOf(lane));
+      this.go(step.index);
     }
 
     // The numbers, for a screen reader, now and then while they change and once they are final.

@@ -9,11 +9,11 @@
   const ordinal = (n) => ORDINALS[n] || `${n + 1}th`;
 
   const MEANING = {
-    accepted: "accepted: the draft's guess, and the target says the same",
-    rejected: "rejected: the first guess that the target disagrees with",
+    accepted: "accepted: a guess that the target keeps",
+    rejected: "rejected: a guess that the target does not take",
     unchecked: "never checked: it stands behind a rejected guess",
-    correction: "correction: the target's own token in place of the rejected guess",
-    bonus: "bonus: the target's own token after a guess that was kept whole",
+    correction: "correction: the target's own token in place of what was rejected",
+    bonus: "bonus: the target's own token after guesses that were all kept",
     dropped: "dropped: behind the end of the text",
     plain: "written by the target alone",
   };
@@ -44,37 +44,49 @@
     const drafted = step.tokens.length - 1;
     if (!drafted) return "none guessed, one written";
     const kept = step.tokens.slice(0, -1).filter((t) => t.status === "accepted").length;
-    const own = { correction: ", one corrected", bonus: ", one on top" };
-    return `${number(drafted)} guessed, ${kept ? number(kept) : "none"} kept` +
-      (own[step.tokens.at(-1).status] || "");
+    const own = { correction: step.drawn ? ", one drawn instead" : ", one corrected", bonus: ", one on top" };
+    return `${number(drafted)} guessed${step.parents ? " in a tree" : ""}, ` +
+      `${kept ? number(kept) : "none"} kept${own[step.tokens.at(-1).status] || ""}`;
   }
 
   // One sentence or two that tell what the stairs of a step show.
   function explain(step) {
     const drafted = step.tokens.slice(0, -1);
-    const own = step.tokens.at(-1);
-    const said = step.predictions[step.accepted];
-    const wrong = drafted[step.accepted];
-    const says = quote(said, wrong);
-    const left = drafted.length - step.accepted - 1;
-    const others = left === 1 ? "guess after it is" : `${number(left)} guesses after it are`;
-    const rest = left > 0 ? ` The ${others} never looked at.` : "";
+    const wrong = drafted.filter((t, i) => step.rows[i] === step.kept);
+    const own = quote(step.tokens.at(-1), wrong[0]);
+    const held = Stairs.path(step).slice(1).map((row) => step.tokens[row - 1]);
+    const says = `the target ${step.drawn ? "draws" : "says"} ${own}`;
+    const take = `${says}: its token is taken.`;
+    const told = step.tokens.at(-1).status === "bonus";
+    const free = told ? `, and its own next token, ${own}, comes free.` : ".";
     let text;
     if (!drafted.length) {
-      text = `There was nothing to guess: the target writes ${says} itself.`;
-    } else if (left < 0) {
-      text = `The target agrees with every guess: ` +
-        `${drafted.length === 1 ? "it is" : `all ${number(drafted.length)} are`} kept` +
-        (own.status === "bonus" ? `, and its own next token, ${says}, comes free.` : ".");
-    } else if (step.accepted === 0) {
-      text = `At the first guess, ${quote(wrong, said)}, the target says ${says}: ` +
-        `its token is taken.${rest}`;
+      text = `There was nothing to guess: the target ${step.drawn ? "draws" : "writes"} ${own} itself.`;
+    } else if (!wrong.length && step.parents) {
+      text = `The target follows one branch to its end, ${run(held)}${free}`;
+    } else if (!wrong.length) {
+      const all = drafted.length === 1 ? "it is" : `all ${number(drafted.length)} are`;
+      text = `The target ${step.drawn ? "keeps" : "agrees with"} every guess: ${all} kept${free}`;
+    } else if (step.parents) {
+      const start = held.length ? `The target follows ${run(held)}. There` : "Right after the text";
+      const which = wrong.length === 1 ? quote(wrong[0], step.tokens.at(-1)) : `${number(wrong.length)} ways to go on`;
+      text = `${start} the guess was ${which}, but ${take}`;
+    } else if (!held.length) {
+      text = `At the first guess, ${quote(wrong[0], step.tokens.at(-1))}, ${take}`;
     } else {
-      text = `The guesses hold up to ${quote(drafted[step.accepted - 1])}. At the ` +
-        `${ordinal(step.accepted)}, ${quote(wrong, said)}, the target says ${says}: ` +
-        `its token is taken.${rest}`;
+      text = `The guesses hold up to ${quote(held.at(-1))}. At the ${ordinal(held.length)}, ` +
+        `${quote(wrong[0], step.tokens.at(-1))}, ${take}`;
     }
-    return text + ENDS[step.stop || "none"];
+    return text + unread(drafted, step.parents) + ENDS[step.stop || "none"];
+  }
+
+  // What was never compared, in one more sentence.
+  function unread(drafted, tree) {
+    const left = drafted.filter((t) => t.status === "unchecked").length;
+    const behind = tree ? "behind wrong ones" : "after it";
+    if (!left) return "";
+    return left === 1 ? ` The guess ${behind} is never looked at.`
+      : ` The ${number(left)} guesses ${behind} are never looked at.`;
   }
 
   const ENDS = {
@@ -85,20 +97,75 @@
     stopped: " The run was stopped here.",
   };
 
+  // The text of several tokens, the last of it where it is long.
+  function run(tokens) {
+    const text = readable(tokens.map((t) => t.text).join("").trim()).replace(/\n/g, "↵");
+    return `“${text.length > 40 ? `…${text.slice(-40)}` : text}”`;
+  }
+
+  // What the target made of one row, in the middle of a sentence.
+  function said(step, i) {
+    const best = step.predictions[i];
+    const ahead = `(token ${best.id}, ahead by ${best.margin.toPrecision(3)})`;
+    const guess = step.tokens.slice(0, -1).find((t, j) => step.rows[j] === i);
+    return step.drawn ? `the target finds ${quote(best)} most likely ${ahead}`
+      : `the target says ${quote(best, guess)} ${ahead}`;
+  }
+
   // One row of the stairs: what was asked, what the target said, what that meant.
   function row(step, i) {
-    const said = step.predictions[i];
     const guess = i < step.tokens.length - 1 ? step.tokens[i] : null;
-    const margin = `the target says ${quote(said, guess)} ` +
-      `(token ${said.id}, ahead by ${said.margin.toPrecision(3)})`;
+    const own = step.tokens.at(-1);
     const asked = i === 0 ? "Row 0, the text so far" : `Row ${i}, up to ${quote(step.tokens[i - 1])}`;
-    const versus = guess ? `; the guess was ${quote(guess, said)} (token ${guess.id})` : "";
-    if (i < step.accepted) return `${asked}: ${margin}${versus}: agreed.`;
-    if (i > step.accepted) return `${asked}: ${margin}, but a guess before it was rejected: not used.`;
-    return `${asked}: ${margin}${versus ? `${versus}: corrected` : ": a token on top"}. This row is kept.`;
+    const versus = guess ? `; the guess was ${quote(guess, step.predictions[i])} (token ${guess.id})` : "";
+    const told = `${asked}: ${said(step, i)}`;
+    if (i < step.kept) return `${told}${versus}: ${step.drawn ? "kept" : "agreed"}.`;
+    if (i > step.kept) return `${told}, but a guess before it was rejected: not used.`;
+    const drawn = `; it draws ${quote(own, guess)} (token ${own.id})`;
+    const made = guess ? `${versus}${step.drawn ? `${drawn} instead` : ": corrected"}`
+      : step.drawn ? `${drawn} on top` : ": a token on top";
+    return `${told}${made}. This row is kept.`;
+  }
+
+  // One token of a tree: where it stands, and what became of it.
+  function node(step, i) {
+    const token = step.tokens[i];
+    const at = step.rows[i];
+    const after = at ? `after ${quote(step.tokens[at - 1])}` : "right after the text";
+    const name = `${quote(token)} (token ${token.id})`;
+    if (i === step.tokens.length - 1) return `${name}, ${MEANING[token.status]}; ${said(step, at)} ${after}.`;
+    const beyond = token.status === "unchecked" || token.status === "dropped";
+    const instead = Stairs.taken(step, at);
+    const why = beyond ? "" : `; ${said(step, at)} there`;
+    const drawn = step.drawn && token.status === "rejected" ? `, and goes on with ${quote(instead)}` : "";
+    return `${name}, guessed ${after}, ${MEANING[token.status]}${why}${drawn}.`;
+  }
+
+  // A token of a lane's text, on two lines or three.
+  function hint(step, token, plain) {
+    const at = step.rows[step.tokens.indexOf(token)];
+    const asked = Stairs.path(step).includes(at);
+    const margin = asked ? `; margin ${step.predictions[at].margin.toPrecision(3)}` : "";
+    const lines = [`${visible(token.text)} (token ${token.id})${margin}`,
+      MEANING[plain ? "plain" : token.status], copied([token])];
+    return lines.filter(Boolean).join("\n");
+  }
+
+  // Where copied tokens stood, counted from 1; nothing where none was copied.
+  function copied(tokens) {
+    const ranges = Stairs.origins(tokens);
+    if (!ranges.length) return "";
+    const places = ranges.slice(0, 3).map(({ document, from, to }) => {
+      const name = document === "text" ? "the text" : `“${readable(document.slice(0, 60))}”`;
+      return from === to ? `${name}, token ${from + 1}` : `${name}, tokens ${from + 1} to ${to + 1}`;
+    });
+    const more = ranges.length > 3 ? `, and ${number(ranges.length - 3)} more` : "";
+    return `Copied from ${places.join("; ")}${more}.`;
   }
 
   const seconds = (s) => (s < 0.9995 ? `${(s * 1000).toFixed(s < 0.0995 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 
-  Object.assign(Stairs, { MEANING, readable, visible, quote, headline, explain, row, seconds });
+  Object.assign(Stairs, {
+    MEANING, readable, visible, quote, headline, explain, row, node, hint, copied, number, seconds,
+  });
 })((globalThis.Stairs ??= {}));

@@ -15,28 +15,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What can be said of a drafter without loading it. ``tree``: whether it guesses trees."""
+    """What can be said of a drafter without loading it. ``label``: who guesses, in a few words.
 
+    ``tree``: whether it guesses trees. ``references``: whether it reads reference texts.
+    """
+
+    label: str
     words: str
     tree: bool = False
+    references: bool = False
 
 
 REGISTRY = {
-    "none": Method("no guesses: the target decodes alone, through the same loop"),
-    "model": Method("a small model of the same tokenizer guesses K tokens, one after another"),
-    "tree": Method("the draft model's K likeliest tokens, several ways where it doubts", tree=True),
-    "hybrid": Method("copies where the text repeats itself at length, else asks the draft model"),
-    "lookup": Method("copies what followed the last tokens where they stood before"),
-    "suffix": Method(
-        "copies after the longest end of the text that stood before, or in references"
+    "none": Method("nobody", "no guesses: the target decodes alone, through the same loop"),
+    "model": Method(
+        "the draft model", "a small model of the same tokenizer guesses K tokens, one after another"
     ),
-    "reference": Method("copies what follows the last tokens in the texts of --reference"),
-    "recycle": Method("what the target found likely after a token when it last read it", tree=True),
-    "lookahead": Method("n-grams from a window in which the target writes ahead", tree=True),
-    "jacobi": Method("what the target said behind a guess that did not hold"),
-    "layer-skip": Method("the target itself without some of its layers' parts; no second model"),
-    "reencode": Method("a small model of any tokenizer guesses; its text is encoded anew"),
-    "shared": Method("a small model of another tokenizer guesses among the tokens that both have"),
+    "tree": Method(
+        "the draft model, a tree",
+        "the draft model's K likeliest tokens, several ways where it doubts",
+        tree=True,
+    ),
+    "hybrid": Method(
+        "copying, else the draft model",
+        "copies where the text repeats itself at length, else asks the draft model",
+    ),
+    "lookup": Method(
+        "copying from the text", "copies what followed the last tokens where they stood before"
+    ),
+    "suffix": Method(
+        "copying the longest match",
+        "copies after the longest end of the text that stood before, or in references",
+        references=True,
+    ),
+    "reference": Method(
+        "copying from references",
+        "copies what follows the last tokens in the texts of --reference",
+        references=True,
+    ),
+    "recycle": Method(
+        "recycled tokens",
+        "what the target found likely after a token when it last read it",
+        tree=True,
+    ),
+    "lookahead": Method(
+        "lookahead", "n-grams from a window in which the target writes ahead", tree=True
+    ),
+    "jacobi": Method("Jacobi decoding", "what the target said behind a guess that did not hold"),
+    "layer-skip": Method(
+        "the target, layers skipped",
+        "the target itself without some of its layers' parts; no second model",
+    ),
+    "reencode": Method(
+        "a draft, encoded anew", "a small model of any tokenizer guesses; its text is encoded anew"
+    ),
+    "shared": Method(
+        "a draft, shared tokens",
+        "a small model of another tokenizer guesses among the tokens that both have",
+    ),
 }
 NAMES = tuple(REGISTRY)
 
@@ -62,8 +98,8 @@ def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
     pair = kit.pair
     if pair.draft is None:
         raise InputError(
-            f"{pair.name} has no draft model: give one as TARGET:DRAFT, or use the drafter "
-            f"{instead}."
+            f"{pair.name} has no draft model: give one, as TARGET:DRAFT or as assistant_model, "
+            f"or use the drafter {instead}."
         )
     if not pair.same_tokenizer and not any_tokenizer:
         word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)

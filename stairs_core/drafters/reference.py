@@ -30,6 +30,6 @@ class ReferenceDrafter:
 def build(kit: Kit) -> ReferenceDrafter:
     if not kit.references:
         raise InputError(
-            "The drafter reference copies from texts of yours: name one with --reference FILE."
+            "The drafter reference copies from texts of yours: give it one (--reference FILE)."
         )
     return ReferenceDrafter(DocumentNGrams(kit.references))

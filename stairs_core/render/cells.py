@@ -1,32 +1,15 @@
-"""Text for a terminal: made harmless, measured in cells, cut, wrapped, coloured.
-
-And ``drafting``, which the page says in the same words.
-"""
+"""Text for a terminal: made harmless, measured in cells, cut, wrapped, coloured."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from ..trace import Run
 
 Styled = tuple[str, str]
 """A text and its SGR parameters, such as ("fox", "32;4"); "" for none."""
 
 _JOINERS = "\u200c\u200d"
-_DRAFTING = {
-    "constant": "K {k}",
-    "cost": "K auto, {k} at most",
-    "heuristic": "from K {k} (heuristic)",
-}
-
-
-def drafting(run: Run) -> str:
-    """How many tokens a run drafts in a step, in a few words; the trace's own: not yet harmless."""
-    return _DRAFTING.get(run.length, "K {k} at most ({length})").format(k=run.k, length=run.length)
 
 
 def visible(text: str, newline: str = "↵") -> str:

@@ -8,34 +8,40 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import cycle
 
 import plotly.graph_objects as go
 
 from .. import metrics
 from ..trace import Recording, Step
+from .facts import alone
 
-BASELINE, LEAD, INK, SOFT, GRID = (
-    f"var(--st-{name})" for name in ("plain", "acc", "ink", "soft", "grid")
-)
+BASELINE, INK, SOFT, GRID = (f"var(--st-{name})" for name in ("plain", "ink", "soft", "grid"))
+GUESSING = [("var(--st-acc)", "solid"), ("var(--st-bonus)", "dot"), ("var(--st-corr)", "dashdot")]
+"""Colour and dash of each lane that guesses, in turn."""
 _SPLIT = 0.36, 0.56
 """Where the lower plot ends and the upper one begins, in shares of the figure's height."""
 _BELOW = {"text": "tokens", "font": {"size": 12}, "standoff": 8}
 
 
 def figure(lanes: Sequence[Recording]) -> go.Figure:
-    """Tokens against engine time for every lane; below it, the speedup so far against tokens."""
-    traces = [_progress(lane) for lane in lanes]
-    alone, lead = roles(lanes)
-    if alone and lead:
-        traces.append(_speedup(alone, lead))
+    """Tokens against engine time for every lane; below it, the speedups so far against tokens.
+
+    ``meta`` of each curve is the number of its lane, so that the page can bring one to the front.
+    """
+    looks = _looks(lanes)
+    traces = [_progress(i, lane, *looks[i]) for i, lane in enumerate(lanes)]
+    first = alone(lanes)
+    for i, lane in enumerate(lanes):
+        if first and lane.run.drafter != "none":
+            traces.append(_speedup(i, first, lane, *looks[i]))
     return go.Figure(traces, _layout(max(lane.run.max_new_tokens for lane in lanes)))
 
 
-def roles(lanes: Sequence[Recording]) -> tuple[Recording | None, Recording | None]:
-    """The first lane of the target alone, and the last lane that guesses."""
-    alone = [lane for lane in lanes if lane.run.drafter == "none"]
-    guessing = [lane for lane in lanes if lane.run.drafter != "none"]
-    return (alone or [None])[0], (guessing or [None])[-1]
+def _looks(lanes: Sequence[Recording]) -> list[tuple[str, str]]:
+    """Colour and dash of every lane."""
+    guessing = cycle(GUESSING)
+    return [(BASELINE, "dash") if lane.run.drafter == "none" else next(guessing) for lane in lanes]
 
 
 def speedup_so_far(first: Sequence[Step], other: Sequence[Step]) -> tuple[list[int], list[float]]:
@@ -54,32 +60,28 @@ def speedup_so_far(first: Sequence[Step], other: Sequence[Step]) -> tuple[list[i
     return tokens, ratios
 
 
-def _progress(lane: Recording) -> go.Scatter:
+def _progress(number: int, lane: Recording, color: str, dash: str) -> go.Scatter:
     seconds, tokens = metrics.progress(lane.steps)
-    alone = lane.run.drafter == "none"
     return go.Scatter(
         x=_rounded(seconds),
         y=tokens,
+        meta=number,
         name=_plain(lane.run.name),
         mode="lines",
-        line={
-            "color": BASELINE if alone else LEAD,
-            "width": 2 if alone else 2.6,
-            "dash": "dash" if alone else "solid",
-            "shape": "hv",
-        },
+        line={"color": color, "width": 2, "dash": dash, "shape": "hv"},
         hovertemplate="%{y} tokens",
     )
 
 
-def _speedup(first: Recording, other: Recording) -> go.Scatter:
+def _speedup(number: int, first: Recording, other: Recording, color: str, dash: str) -> go.Scatter:
     tokens, ratios = speedup_so_far(first.steps, other.steps)
     return go.Scatter(
         x=tokens,
         y=_rounded(ratios),
+        meta=number,
         name="Speedup so far",
         mode="lines",
-        line={"color": LEAD, "width": 2.2},
+        line={"color": color, "width": 2, "dash": dash},
         xaxis="x2",
         yaxis="y2",
         showlegend=False,

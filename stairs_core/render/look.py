@@ -3,23 +3,6 @@
 FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
-IDS = {
-    "prompt": "prompt",
-    "drafter": "drafter",
-    "k": "k",
-    "auto": "auto",
-    "length": "max-new-tokens",
-    "backend": "backend",
-    "strict": "strict",
-    "chat": "chat",
-    "run": "run",
-    "stop": "stop",
-    "recorded": "recorded",
-    "open": "trace-open",
-    "download": "trace-download",
-}
-"""The ids of the widgets in the page, which styles and tests rely on."""
-
 _BOTH = {
     "body_background_fill": "bg",
     "body_text_color": "ink",

@@ -7,26 +7,14 @@ from itertools import groupby
 
 from .. import metrics
 from ..errors import InputError
-from ..trace import Recording, Step
-from .cells import Paint, Styled, clip, clip_left, drafting, pad, visible, width
+from ..trace import Recording, Step, Token
+from . import staircase, words
+from .cells import Paint, Styled, clip, pad, visible, width
+from .staircase import STYLES
 
-# Status: marks around its text, its glyph in the strip of steps, its SGR parameters.
-STYLES = {
-    "accepted": ("", "", "━", "32;4"),
-    "correction": ("[", "]", "◆", "33;1"),
-    "bonus": ("{", "}", "●", "36;1"),
-    "rejected": ("~", "~", "╳", "31;9"),
-    "unchecked": ("·", "·", "┄", "2"),
-    "dropped": ("/", "/", "∅", "2;9"),
-}
 _COLUMNS = ("lane", "tokens", "seconds", "tok/s", "tok/call", "accepted", "alpha")
 _NONE = "–"
 _NARROWEST = 32
-_ROWS = (
-    "Each row is the text so far and one more guess; after the arrow, what the target says next, "
-    "and by how many logits. ✓ as guessed, ◆ not as guessed and kept instead, ● kept on top of a "
-    "guess that held, · never compared."
-)
 
 
 def draw(
@@ -45,8 +33,9 @@ def draw(
         if step is None:
             lines += [*_lane(recording, paint, columns), ""]
         elif step <= len(recording.steps):
-            lines += [*_stairs(recording, step - 1, paint, columns), ""]
-    lines += paint.wrap([(_ROWS, "2")] if step else _legend(), columns)
+            name = _name(recording)
+            lines += [*staircase.draw(recording, name, step - 1, paint, columns), ""]
+    lines += paint.wrap([(staircase.MEANING, "2")] if step else _legend(), columns)
     lines += ["", *table(recordings, paint), *paint.wrap([(verdict(recordings), "1")], columns)]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -130,8 +119,9 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
     models = f"{run.target} with {run.draft}" if run.draft else run.target
     strict = ", strict" if run.numerics == "strict" else ""
-    how = f"{run.backend}{strict}, {run.exactness}, {run.dtype}, {run.hardware}"
-    setting = f"{models}, {drafting(run)}, {how}"
+    drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""
+    how = f"{run.backend}{strict}{drawn}, {run.exactness}, {run.dtype}, {run.hardware}"
+    setting = f"{models}, {words.drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
     prompt = [("Prompt: ", "1"), (visible(run.prompt, "↵\n"), "2")]
     return [*paint.wrap([(visible(text), "")], columns), *paint.wrap(prompt, columns)]
@@ -152,7 +142,7 @@ def _lane(recording: Recording, paint: Paint, columns: int) -> list[str]:
 def _text(steps: Sequence[Step]) -> list[Styled]:
     """The tokens in order, neighbours of one status in one pair of marks."""
     parts: list[Styled] = []
-    for status, tokens in groupby((t for s in steps for t in s.tokens), key=lambda t: t.status):
+    for status, tokens in groupby((t for s in steps for t in _told(s)), key=lambda t: t.status):
         # Only what is in the text begins a new line.
         newline = "↵\n" if status in ("accepted", "correction", "bonus") else "↵"
         text = visible("".join(t.text for t in tokens), newline)
@@ -162,6 +152,16 @@ def _text(steps: Sequence[Step]) -> list[Styled]:
         if text:
             parts += [(" " * (len(text) - len(word)), ""), (f"{left}{word}{right}", sgr)]
     return parts
+
+
+def _told(step: Step) -> list[Token]:
+    """The tokens of a step; the wrong ones of a tree, which follow no one another, as a count."""
+    if step.parents is None:
+        return [*step.tokens]
+    held = [t for t in step.drafted if t.status in ("accepted", "dropped")]
+    wrong = len(step.drafted) - len(held)
+    count = [Token(-1, f"×{wrong}", "rejected", "")] if wrong else []
+    return [*held, *count, step.tokens[-1]]
 
 
 def _legend() -> list[Styled]:
@@ -176,55 +176,11 @@ def _strip(steps: Sequence[Step], paint: Paint, columns: int) -> Iterator[str]:
     label = len(str(len(steps)))
     line, used = "", 0
     for number, step in enumerate(steps, 1):
-        size = len(step.tokens) + 1
+        size = len(told := _told(step)) + 1
         if line and label + 3 + used + size > columns:
             yield line
             line, used = "", 0
         line = line or f"  {number:>{label}}"
         used += size
-        line += " " + "".join(paint(STYLES[t.status][2], STYLES[t.status][3]) for t in step.tokens)
+        line += " " + "".join(paint(STYLES[t.status][2], STYLES[t.status][3]) for t in told)
     yield line
-
-
-def _stairs(recording: Recording, index: int, paint: Paint, columns: int) -> list[str]:
-    """The rows of one step, as the target saw them."""
-    steps, step = recording.steps, recording.steps[index]
-    before = [*recording.run.prompt_tokens, *(t.text for s in steps[:index] for t in s.committed)]
-    title = (
-        f"{_name(recording)}, step {index + 1} of {len(steps)}: {len(step.drafted)} guessed, "
-        f"{step.accepted} accepted, {len(step.committed)} added to the text"
-    )
-    said = [clip(visible(p.text), min(columns // 4, 16)) for p in step.predictions]
-    right = max(map(width, said))
-    room = max(columns - right - 16, 8)
-    context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
-    rows = [_row(step, i, context, room) for i in range(len(said))]
-    left = max(sum(width(text) for text, _ in row) for row in rows)
-    lines = paint.wrap([(title, "1")], columns)
-    for i, row in enumerate(rows):
-        gap = " " * (left - sum(width(text) for text, _ in row))
-        body = "".join(paint(*part) for part in row) + gap
-        margin = f"{step.predictions[i].margin:7.2f}"
-        mark, sgr = _mark(step, i)
-        tail = paint(f"→ {pad(said[i], right)} {margin} {mark}", sgr)
-        lines.append(f"{i:>2} {body} {tail}".rstrip())
-    return lines
-
-
-def _row(step: Step, i: int, context: str, room: int) -> list[Styled]:
-    """The text so far and the first ``i`` guesses, cut from the left where they are too many."""
-    parts: list[Styled] = [(context, "2")]
-    for token in step.drafted[:i]:
-        parts.append(("│" + clip(visible(token.text), room // 3), STYLES[token.status][3]))
-    while sum(width(text) for text, _ in parts) > room:
-        parts[:2] = [("…", "2")]
-    return parts
-
-
-def _mark(step: Step, i: int) -> tuple[str, str]:
-    if i < step.accepted:
-        return "✓", STYLES["accepted"][3]
-    if i > step.accepted:
-        return "·", STYLES["unchecked"][3]
-    status = "correction" if i < len(step.drafted) else "bonus"
-    return STYLES[status][2], STYLES[status][3]

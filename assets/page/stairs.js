@@ -1,0 +1,145 @@
+// The stairs of one step, and the tree that it is where a guess had several ways to go on.
+(function (Stairs) {
+  "use strict";
+
+  const { el, set } = Stairs;
+
+  // Cells in a grid. In a chain, row i is the text so far plus the first i guesses, and at its end
+  // stands what the target says next, in the column of the guess it is compared with. In a tree,
+  // every token stands right of the one it follows; the way that the text took is the first line.
+  class Staircase {
+    constructor(mark) {
+      this.mark = mark; // told the tokens that are pointed at
+      this.grid = el("div", "st-stairs");
+      this.note = el("p", "st-note st-explain");
+      this.detail = el("p", "st-note st-detail");
+      this.grid.addEventListener("keydown", (e) => this.key(e));
+      for (const kind of ["focusin", "mouseover"]) this.grid.addEventListener(kind, (e) => this.tell(e));
+      for (const kind of ["focusout", "mouseleave"]) this.grid.addEventListener(kind, () => this.rest());
+    }
+
+    show(lane, step, tall) {
+      this.grid.style.setProperty("--rows", tall);
+      if (this.step === step) return;
+      const focused = this.grid.contains(document.activeElement);
+      this.step = step;
+      this.grid.textContent = "";
+      set(this.note, step ? Stairs.explain(step) : "");
+      this.rest();
+      if (!step) return;
+      const tree = Boolean(step.parents);
+      this.grid.setAttribute("role", tree ? "tree" : "table");
+      this.grid.setAttribute("aria-label", `${tree ? "Tree" : "Stairs"}: ${Stairs.headline(step)}`);
+      this.grid.classList.toggle("tree", tree);
+      const context = `…${Stairs.visible(Stairs.before(lane, step.index, 9))}`;
+      if (tree) this.drawTree(step, context);
+      else step.predictions.forEach((said, i) => this.grid.append(this.row(step, context, said, i)));
+      const kept = this.grid.querySelector("[tabindex='0']");
+      if (focused) kept.focus({ preventScroll: true });
+      this.grid.classList.toggle("wide", this.grid.scrollWidth > this.grid.clientWidth);
+      const beyond = kept.offsetLeft + kept.offsetWidth - this.grid.clientWidth;
+      this.grid.scrollTo(beyond > 0 ? beyond + 24 : 0, 0);
+    }
+
+    row(step, context, said, i) {
+      const kind = i < step.kept ? "agree" : i === step.kept ? "keep" : "unused";
+      const row = el("div", `st-row ${kind}`);
+      row.setAttribute("role", "row");
+      row.dataset.row = i;
+      const cell = (name, text, column) => {
+        const node = el("span", `st-c ${name}`, text);
+        node.setAttribute("role", "cell");
+        node.style.gridArea = `${i + 1} / ${column}`;
+        row.append(node);
+        return node;
+      };
+      if (kind === "keep") {
+        const light = el("span", "st-light");
+        light.setAttribute("aria-hidden", "true");
+        light.style.gridArea = `${i + 1} / 1 / auto / ${i + 3}`;
+        row.append(light);
+      }
+      cell("context", context, 1);
+      for (let j = 0; j < i; j++) cell(step.tokens[j].status, Stairs.visible(step.tokens[j].text), j + 2);
+      const own = step.tokens.at(-1).status;
+      const text = Stairs.visible((Stairs.taken(step, i) || said).text);
+      const end = cell(`says ${kind === "keep" ? own : kind}`, text, i + 2);
+      end.tabIndex = i === step.kept ? 0 : -1;
+      end.setAttribute("aria-label", this.words(i));
+      return row;
+    }
+
+    // Every token in the column of its depth, with a line from the one it follows.
+    drawTree(step, context) {
+      const path = new Set(Stairs.path(step));
+      const last = step.tokens.length - 1;
+      const after = new Map(); // row -> the tokens that follow it, first the one that was taken
+      step.tokens.forEach((token, i) => {
+        const others = after.get(step.rows[i]) || [];
+        after.set(step.rows[i], i === last || path.has(i + 1) ? [i, ...others] : [...others, i]);
+      });
+      this.grid.append(this.node("context", context, 1, 1));
+      const below = (row, level, from) =>
+        (after.get(row) || []).map((i, nth) => ({ i, nth, level, from })).reverse();
+      const waiting = below(0, 2, 1);
+      for (let line = 1; waiting.length;) {
+        const { i, nth, level, from } = waiting.pop();
+        if (nth) line += 1;
+        const { status, text } = step.tokens[i];
+        const link = el("span", `st-link ${status}${nth ? "" : " first"}`);
+        link.setAttribute("aria-hidden", "true");
+        link.style.gridArea = `${from} / ${2 * level - 2} / ${line + 1}`;
+        const node = this.node(i === last ? `says ${status}` : status, Stairs.visible(text), line, level);
+        node.dataset.row = i;
+        node.tabIndex = i === last ? 0 : -1;
+        node.setAttribute("aria-label", this.words(i));
+        this.grid.append(link, node);
+        if (i !== last) waiting.push(...below(i + 1, level + 1, line));
+      }
+    }
+
+    node(name, text, line, level) {
+      const node = el("span", `st-c ${name}`, text);
+      node.setAttribute("role", "treeitem");
+      node.setAttribute("aria-level", level);
+      node.style.gridArea = `${line} / ${2 * level - 1}`;
+      return node;
+    }
+
+    key(event) {
+      const move = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!move) return;
+      event.preventDefault();
+      const ends = [...this.grid.querySelectorAll("[tabindex]")];
+      const next = ends[ends.indexOf(document.activeElement) + move];
+      next?.focus({ preventScroll: this.grid.classList.contains("tree") });
+      if (this.grid.classList.contains("tree")) next?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+
+    // A row of a chain, or a token of a tree: what was compared, and where it was copied from.
+    words(i) {
+      const { step } = this;
+      if (step.parents) return `${Stairs.node(step, i)} ${Stairs.copied([step.tokens[i]])}`.trim();
+      return `${Stairs.row(step, i)} ${Stairs.copied(step.tokens.slice(i, i + 1))}`.trim();
+    }
+
+    tell(event) {
+      const at = event.target.closest("[data-row]");
+      if (!at) return;
+      const i = Number(at.dataset.row);
+      set(this.detail, this.words(i));
+      this.mark(this.step.tokens.slice(i, i + 1));
+    }
+
+    // Nothing is pointed at: what the whole step was copied from.
+    rest() {
+      const what = this.step?.parents ? "guess" : "row";
+      const point = `Point at a ${what}, or reach it with ↑ ↓, to read what was compared.`;
+      const copied = this.step ? `${Stairs.copied(this.step.tokens)} ` : "";
+      set(this.detail, (copied + point).trim());
+      this.mark(this.step ? this.step.tokens : []);
+    }
+  }
+
+  Object.assign(Stairs, { Staircase });
+})((globalThis.Stairs ??= {}));

@@ -1,0 +1,137 @@
+"""The widgets of the page, as data that app.py makes them from. No gradio in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..settings import K_RANGE
+from . import facts, lanes, page
+
+_AUTO = "As many as pay, by measured costs and what was accepted."
+_REFERENCE = "What may be copied from, beside the text itself."
+_DICE = "Then the text depends on the seed alone, and must be the same in every lane."
+_STRICT = "The same bits however tokens are grouped into passes."
+_CHAT = "Only for a tokenizer that has one."
+_WHO = ("Guesses by", "Second guesser", "Third guesser")
+_IDS = {"length": "max-new-tokens", "open": "trace-open", "download": "trace-download"}
+
+BY_HAND = "auto => ({__type__: 'update', interactive: !auto})"
+NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
+
+
+@dataclass(frozen=True, slots=True)
+class Widget:
+    """``kind``: its name in gradio. ``inside``: what it holds, where it holds anything."""
+
+    name: str
+    kind: str
+    options: dict[str, Any]
+    inside: Sequence[Widget] = ()
+
+    @property
+    def elem_id(self) -> str:
+        """Its id in the page, which styles and tests rely on."""
+        return _IDS.get(self.name, self.name.replace("_", "-"))
+
+
+def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
+    """All of them, from above. ``recorded``: names of recorded runs; ``file``: what is on show."""
+    backends = [(label, name) for name, label in facts.BACKENDS.items()]
+    return [
+        _text("prompt", "Prompt", value=next(iter(page.PROMPTS.values())), lines=4, max_lines=8),
+        _row("examples", (_small(f"example-{i}", label) for i, label in enumerate(page.PROMPTS))),
+        *(_guesser(i, suffix) for i, suffix in enumerate(lanes.GUESSERS)),
+        _small("add", "Add a guesser"),
+        Widget("references", "Column", {"visible": False}, _references()),
+        _slider("length", "New tokens", 8, 512, 96),
+        Widget("sampling", "Accordion", {"label": "Sampling", "open": False}, _sampling()),
+        _menu("backend", "Stairs computed as", backends, value=backends[0][1]),
+        _switch("strict", "Strict numerics", _STRICT),
+        _switch("chat", "Chat template", _CHAT, interactive=False),
+        _row("go", [_button("run", "Run", variant="primary"), _button("stop", "Stop", **_off())]),
+        Widget("notice", "HTML", {"mount": "mountNotice", "value": page.notice()}),
+        _menu("recorded", "Recorded runs", recorded, **_first(recorded)),
+        _row("traces", _traces(file)),
+    ]
+
+
+def _guesser(i: int, suffix: str) -> Widget:
+    inside = [
+        _menu(f"drafter{suffix}", _WHO[i], lanes.DRAFTERS, value=None if i else "model"),
+        _slider(f"k{suffix}", "Guess ahead (K tokens)", *K_RANGE, 5),
+        _switch(f"auto{suffix}", "K auto", None if i else _AUTO),
+        *([_small(f"remove{suffix}", "Remove")] if i else []),
+    ]
+    return Widget(
+        f"guesser{suffix}", "Column", {"visible": not i, "elem_classes": "st-guesser"}, inside
+    )
+
+
+def _references() -> list[Widget]:
+    files = {"label": "Reference files", "file_count": "multiple", "height": 110}
+    return [
+        _text("pasted", "Reference text", info=_REFERENCE, max_lines=6),
+        Widget("files", "File", files),
+    ]
+
+
+def _sampling() -> list[Widget]:
+    seed = Widget("seed", "Number", {"label": "Seed", "value": 7, "precision": 0, "min_width": 0})
+    return [
+        *(
+            _slider(name, label, low, high, usual, step=step, info=info)
+            for name, (low, high, usual, step, label, info) in lanes.SAMPLING.items()
+        ),
+        _row("dice", [seed, _small("new-seed", "New seed")]),
+        _switch("same", "Same dice for every lane", _DICE, value=True),
+    ]
+
+
+def _traces(file: str | None) -> list[Widget]:
+    given = {"value": file} if file else _off()
+    options = {"size": "sm", "min_width": 0}
+    return [
+        Widget("open", "UploadButton", {"label": "Open trace", **options}),
+        Widget("download", "DownloadButton", {"label": "Download trace", **options, **given}),
+    ]
+
+
+def _first(names: Sequence[str]) -> dict[str, Any]:
+    return {"value": names[0]} if names else {"visible": False}
+
+
+def _off() -> dict[str, Any]:
+    return {"interactive": False}
+
+
+def _row(name: str, inside: Iterable[Widget]) -> Widget:
+    return Widget(name, "Row", {}, [*inside])
+
+
+def _text(name: str, label: str, **options: Any) -> Widget:
+    return Widget(name, "Textbox", {"label": label, **options})
+
+
+def _menu(name: str, label: str, choices: Sequence[Any], **options: Any) -> Widget:
+    return Widget(name, "Dropdown", {"label": label, "choices": choices, **options})
+
+
+def _slider(
+    name: str, label: str, low: float, high: float, usual: float, step: float = 1, **options: Any
+) -> Widget:
+    ends = {"minimum": low, "maximum": high, "value": usual, "step": step}
+    return Widget(name, "Slider", {"label": label, **ends, **options})
+
+
+def _switch(name: str, label: str, info: str | None, **options: Any) -> Widget:
+    return Widget(name, "Checkbox", {"label": label, "info": info, **options})
+
+
+def _button(name: str, label: str, **options: Any) -> Widget:
+    return Widget(name, "Button", {"value": label, "min_width": 0, **options})
+
+
+def _small(name: str, label: str) -> Widget:
+    return _button(name, label, size="sm")

@@ -1,0 +1,189 @@
+"""What is said of a race: its numbers, the verdict, and where it was run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from .. import metrics
+from ..trace import Recording, Run
+from . import words
+
+BACKENDS = {
+    "single_kv": "one pass over the cache",
+    "single": "one pass, no cache",
+    "matrix_kv": "every row over the cache",
+    "matrix": "every row, no cache",
+}
+"""The four ways of the stairs in words, the default first."""
+
+Kind = Literal["live", "recorded", "file"]
+Lane = Recording | None
+_NONE = "–"
+_COLUMNS = ("Lane", "Speedup", "Tokens/s", "Tokens/call", "Alpha", "Same text")
+
+
+def alone(lanes: Sequence[Recording]) -> Lane:
+    """The first lane of the target alone."""
+    return next((lane for lane in lanes if lane.run.drafter == "none"), None)
+
+
+def facts(lanes: Sequence[Recording], running: bool = False) -> list[dict[str, Any]]:
+    """For every lane the numbers and the verdict that stand on the page while it leads."""
+    first = alone(lanes)
+    pairs = [(first, lane if lane.run.drafter != "none" else None) for lane in lanes]
+    return [
+        {"numbers": numbers(*pair, running), "verdict": verdict(*pair, running)}
+        for pair in pairs or [(None, None)]
+    ]
+
+
+def table(lanes: Sequence[Recording], running: bool = False) -> dict[str, Any]:
+    """All lanes side by side, a row each: ``columns`` and ``rows``."""
+    return {"columns": _COLUMNS, "rows": [_row(alone(lanes), lane, running) for lane in lanes]}
+
+
+def numbers(first: Lane, lead: Lane, running: bool = False) -> list[dict[str, str]]:
+    """The tiles above the race, worded. A number that is not known yet, or not right, is a dash."""
+    base, own = (lane and metrics.fold(lane.steps) for lane in (first, lead))
+    both = _compare(first, lead)
+    speedup = both.speedup if both else None
+    saved = both.calls_saved if both and not running else None
+    calls = f": {own.steps} for {own.new_tokens} tokens" if own and saved is not None else ""
+    return [
+        _tile(
+            _number(speedup, "{:.2f} ×"),
+            "the speed of the target alone" + (", so far" if running else ""),
+            "Speedup: tokens per second of the stairs over those of the target alone, both on the "
+            "engine clock",
+            "big" if speedup is None or speedup >= 1 else "big slower",
+        ),
+        _tile(
+            _rate(base),
+            "tokens/s, target alone",
+            "New tokens per second of the engine clock, without guesses",
+        ),
+        _tile(_rate(own), "tokens/s, stairs", "New tokens per second of the engine clock"),
+        _tile(
+            _number(own and own.tokens_per_target_call, "{:.2f}"),
+            "tokens per target call",
+            "New tokens of a step, the target's own token included",
+        ),
+        _tile(
+            _number(own and own.acceptance_rate, "{:.2f}"),
+            "acceptance rate",
+            "Accepted tokens over all that were drafted",
+        ),
+        _tile(
+            _number(own and own.alpha, "{:.2f}"),
+            "alpha",
+            "Accepted tokens over those that were checked: what stands behind a wrong guess is "
+            "left out",
+        ),
+        _tile(
+            _number(saved, "{:d}"),
+            "target calls saved",
+            "Passes of the target alone, minus those of the stairs" + calls,
+        ),
+    ]
+
+
+def verdict(first: Lane, lead: Lane, running: bool = False) -> dict[str, str]:
+    """Whether both lanes wrote the same text. ``state``: yes, no or open."""
+    if first is None and lead is None:
+        return {"state": "open", "text": "Nothing has run yet."}
+    both = _compare(first, lead)
+    if both is None:
+        said = "Same text: not compared, the trace does not hold both lanes."
+        return {"state": "open", "text": said}
+    if both.identical is None:
+        said = "Same text: not compared, each lane drew its own; both follow the target's law."
+        return {"state": "open", "text": said}
+    if both.first_difference:
+        d = both.first_difference
+        return {
+            "state": "no",
+            "text": f"Same text: no, first difference at new token {d.position + 1}: {d.first!r} "
+            f"alone, {d.second!r} with stairs, by a margin of {d.margin:.2g} logits ({d.verdict}).",
+        }
+    counts = [metrics.fold(lane.steps).new_tokens for lane in (first, lead) if lane]
+    common = min(counts)
+    if running:
+        return {"state": "open", "text": f"Same text: yes so far (new tokens compared: {common})."}
+    if not both.identical:
+        said = f"Same text: no, one ends after {common} tokens, the other after {max(counts)}."
+        return {"state": "no", "text": said}
+    if counts[0] == counts[1]:
+        return {"state": "yes", "text": f"Same text: yes, all {common} tokens."}
+    said = f"Same text: yes, the {common} tokens that both had written when the run was stopped."
+    return {"state": "yes", "text": said}
+
+
+def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
+    """Where the numbers come from: recorded or live, which models, which machine."""
+    if not lanes:
+        return ""
+    run = lanes[-1].run
+    place = f"{run.hardware}, {run.dtype}"
+    if kind == "live":
+        return f"On {place}: {_setting(lanes)}."
+    return f"“{name}”, made on {place}, {run.created[:10]}: {_setting(lanes)}."
+
+
+def _setting(lanes: Sequence[Recording]) -> str:
+    run = lanes[-1].run
+    guessing = [lane.run for lane in lanes if lane.run.drafter != "none"]
+    parts = [_models([lane.run for lane in lanes])]
+    if len(guessing) == 1:  # of several, the names of the lanes say it
+        (one,) = guessing
+        parts += [] if one.drafter == "model" else [words.guesser(one.drafter)]
+        parts += [words.drafting(one)]
+    parts += [BACKENDS.get(run.backend, run.backend)]
+    parts += ["strict"] if run.numerics == "strict" else []
+    return ", ".join(filter(None, [*parts, words.sampled(run.sampling), run.exactness]))
+
+
+def _models(runs: Sequence[Run]) -> str:
+    draft = next((run.draft for run in runs if run.draft), None)
+    return f"{runs[-1].target} with {draft}" if draft else runs[-1].target
+
+
+def _row(first: Lane, lane: Recording, running: bool) -> list[str]:
+    own = metrics.fold(lane.steps)
+    both = None if lane is first else _compare(first, lane)
+    return [
+        lane.run.name,
+        _number(both and both.speedup, "{:.2f} ×"),
+        _rate(own),
+        _number(own.tokens_per_target_call if own.steps else None, "{:.2f}"),
+        _number(own.alpha, "{:.2f}"),
+        _same(both, running),
+    ]
+
+
+def _same(both: metrics.Comparison | None, running: bool) -> str:
+    if both is None:
+        return _NONE
+    if both.first_difference:
+        return f"no, from token {both.first_difference.position + 1}"
+    if both.identical is None:
+        return "not compared"
+    if running:
+        return "so far"
+    return "yes" if both.identical else "no, one is longer"
+
+
+def _compare(first: Lane, lead: Lane) -> metrics.Comparison | None:
+    return metrics.compare(first, lead) if first and lead else None
+
+
+def _tile(value: str, label: str, meaning: str, tone: str = "") -> dict[str, str]:
+    return {"value": value, "label": label, "meaning": meaning, "tone": tone}
+
+
+def _number(value: float | None, form: str) -> str:
+    return _NONE if value is None else form.format(value)
+
+
+def _rate(summary: metrics.Summary | None) -> str:
+    return _number(summary.tokens_per_second if summary and summary.seconds else None, "{:.1f}")

@@ -1,0 +1,107 @@
+"""What the widgets of the page hold, made into the lanes of a race. No gradio in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..drafters import REGISTRY
+from ..sampling import Sampling
+from ..settings import AUTO, Settings
+from . import words
+
+GUESSERS = ("", "-2", "-3")
+"""What follows the names of the widgets of each guesser: ``drafter``, ``drafter-2`` and so on."""
+
+DRAFTERS = [(words.guesser(name), name) for name in REGISTRY if name != "none"]
+"""Who may guess: label and name, as a menu takes them."""
+
+SAMPLING = {
+    "temperature": (0.0, 2.0, 0.0, 0.05, "Temperature", "0: always the most likely token."),
+    "top_p": (0.05, 1.0, 1.0, 0.05, "Top-p", "Only the likeliest tokens that make up this share."),
+    "top_k": (0, 200, 0, 1, "Top-k", "Only so many of the likeliest; 0: all."),
+    "min_p": (0.0, 1.0, 0.0, 0.01, "Min-p", "Only those at least so likely, against the best."),
+    "repetition_penalty": (0.5, 2.0, 1.0, 0.05, "Repetition penalty", "1: none."),
+}
+"""The sliders of the sampling controls: least, most, usual, step, label and meaning."""
+
+DRAFTING = tuple(f"drafter{guesser}" for guesser in GUESSERS)
+CHECKED = (
+    *(f"{name}{guesser}" for guesser in GUESSERS for name in ("drafter", "k")),
+    *("length", "backend", *SAMPLING, "seed"),
+)
+"""The widgets whose values Settings and Sampling check, and nobody before them."""
+
+ASKED = (
+    *("prompt", *CHECKED, *(f"auto{guesser}" for guesser in GUESSERS)),
+    *("strict", "chat", "same", "pasted", "files"),
+)
+"""The widgets that a run is asked for with."""
+
+LAID_OUT = (*(f"guesser{g}" for g in GUESSERS[1:]), *DRAFTING[1:], "add", "references")
+"""What changes when a guesser comes or goes (``guessers`` in assets/page/around.js)."""
+
+READ = {name: method.references for name, method in REGISTRY.items() if name != "none"}
+"""Who may guess, and whether it reads reference texts."""
+
+_PASTED = "pasted text"
+
+
+def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
+    """The lanes that guess, by name. Raises InputError for a value that cannot be used.
+
+    ``asked``: values by the names of the widgets. ``folder``: where a pasted text may be kept while
+    the race goes on.
+    """
+    shared = {
+        "max_new_tokens": whole(asked["length"]),
+        "backend": asked["backend"],
+        "chat": asked["chat"],
+        "numerics": "strict" if asked["strict"] else "fast",
+        "sampling": _sampling(asked),
+    }
+    texts = _references(asked, folder)
+    lanes: dict[str, Settings] = {}
+    for guesser in GUESSERS:
+        drafter, auto = asked[f"drafter{guesser}"], asked[f"auto{guesser}"]
+        if not drafter:
+            continue
+        reads = drafter in REGISTRY and REGISTRY[drafter].references
+        lane = Settings(
+            drafter=drafter,
+            references=texts if reads else (),
+            **(AUTO if auto else {"k": whole(asked[f"k{guesser}"])}),
+            **shared,
+        )
+        lanes[_free(words.lane(lane), lanes)] = lane
+    return lanes
+
+
+def whole(number: float) -> Any:
+    """A slider's 6.0 as 6; anything else as it is, for Settings to refuse."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+def _sampling(asked: Mapping[str, Any]) -> Sampling | None:
+    if asked["temperature"] == 0 and asked["repetition_penalty"] == 1:
+        return None
+    values = {name: asked[name] for name in SAMPLING} | {"top_k": whole(asked["top_k"])}
+    rule = "coupled" if asked["same"] else "speculative"
+    return Sampling(**values, seed=whole(asked["seed"]), rule=rule)
+
+
+def _references(asked: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
+    """Files that were given, and one with the text that was pasted."""
+    files = [*(asked["files"] or [])]
+    if (asked["pasted"] or "").strip():
+        path = folder / _PASTED
+        path.write_text(asked["pasted"], encoding="utf-8", errors="replace")
+        files.append(str(path))
+    return tuple(files)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """``name``, numbered where another lane is called so already."""
+    names = [name, *(f"{name} ({i})" for i in range(2, len(GUESSERS) + 1))]
+    return next(n for n in names if n not in taken)

@@ -1,0 +1,108 @@
+"""The stairs of one step in a terminal; a tree where the guess was one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..trace import Recording, Step
+from .cells import Paint, Styled, clip, clip_left, pad, visible, width
+
+# Status: marks around its text, its glyph in the strip of steps, its SGR parameters.
+STYLES = {
+    "accepted": ("", "", "━", "32;4"),
+    "correction": ("[", "]", "◆", "33;1"),
+    "bonus": ("{", "}", "●", "36;1"),
+    "rejected": ("~", "~", "╳", "31;9"),
+    "unchecked": ("·", "·", "┄", "2"),
+    "dropped": ("/", "/", "∅", "2;9"),
+}
+MEANING = (
+    "Each row is the text so far and one more guess, in a tree under the guess that it follows; "
+    "after the arrow, how the target goes on there, and by how many logits its favourite leads. ✓ "
+    "as guessed, ◆ not as guessed and kept instead, ● kept on top of a guess that held, · never "
+    "compared."
+)
+
+
+def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int) -> list[str]:
+    """The rows of step ``index``, as the target saw them."""
+    steps, step = recording.steps, recording.steps[index]
+    before = [*recording.run.prompt_tokens, *(t.text for s in steps[:index] for t in s.committed)]
+    tree = "" if step.parents is None else " in a tree"
+    title = (
+        f"{name}, step {index + 1} of {len(steps)}: {len(step.drafted)} guessed{tree}, "
+        f"{step.accepted} accepted, {len(step.committed)} added to the text"
+    )
+    path = _path(step)
+    said = [clip(visible(text), min(columns // 4, 16)) for text in _said(step, path)]
+    right = max(map(width, said))
+    digits = max(2, len(str(len(said) - 1)))
+    room = max(columns - right - digits - 14, 7)
+    context = clip_left(visible("".join(before[-32:])), max(room // 3, 6))
+    rows = [(i, _row(step, i, context, room)) for i in range(len(said))]
+    if step.parents is not None:
+        rows = [(0, [(context, "2")]), *_branches(step, room)]
+    left = max(sum(width(text) for text, _ in row) for _, row in rows)
+    lines = paint.wrap([(title, "1")], columns)
+    for i, row in rows:
+        gap = " " * (left - sum(width(text) for text, _ in row))
+        body = "".join(paint(*part) for part in row) + gap
+        margin = f"{step.predictions[i].margin:7.2f}"
+        mark, sgr = _mark(step, i, path)
+        tail = paint(f"→ {pad(said[i], right)} {margin} {mark}", sgr)
+        lines.append(f"{i:>{digits}} {body} {tail}".rstrip())
+    return lines
+
+
+def _path(step: Step) -> list[int]:
+    """The rows from the kept one back to the text."""
+    found = [step.kept]
+    while found[-1]:
+        found.append(step.rows[found[-1] - 1])
+    return found
+
+
+def _said(step: Step, path: Sequence[int]) -> list[str]:
+    """How the text goes on after every row: as the target took it, or would most likely."""
+    texts = [p.text for p in step.predictions]
+    for after, row in zip([len(step.tokens), *path], path, strict=False):
+        texts[row] = step.tokens[after - 1].text
+    return texts
+
+
+def _row(step: Step, i: int, context: str, room: int) -> list[Styled]:
+    """The text so far and the first ``i`` guesses, cut from the left where they are too many."""
+    parts: list[Styled] = [(context, "2")]
+    for token in step.drafted[:i]:
+        parts.append(("│" + clip(visible(token.text), room // 3), STYLES[token.status][3]))
+    while sum(width(text) for text, _ in parts) > room:
+        parts[:2] = [("…", "2")]
+    return parts
+
+
+def _branches(step: Step, room: int) -> list[tuple[int, list[Styled]]]:
+    """The guesses of a tree by rows, each before what follows it, with lines between them."""
+    followers: dict[int, list[int]] = {}
+    for i, row in enumerate(step.rows[:-1]):
+        followers.setdefault(row, []).append(i)
+    found: list[tuple[int, list[Styled]]] = []
+    waiting = [(i, "") for i in reversed(followers.get(0, []))]
+    while waiting:
+        i, stem = waiting.pop()
+        token, last = step.drafted[i], i == followers[step.rows[i]][-1]
+        left, right, _, sgr = STYLES[token.status]
+        line = f"{stem}{'└' if last else '├'} "
+        text = left + clip(visible(token.text), room - width(line) - 2) + right
+        found.append((i + 1, [(line, "2"), (text, sgr)]))
+        below = clip_left(f"{stem}{' ' if last else '│'} ", room // 3)
+        waiting += [(child, below) for child in reversed(followers.get(i + 1, []))]
+    return found
+
+
+def _mark(step: Step, i: int, path: Sequence[int]) -> tuple[str, str]:
+    if i == step.kept:
+        wrong = any(at == i for at in step.rows[:-1])
+        status = "correction" if wrong else "bonus"
+        return STYLES[status][2], STYLES[status][3]
+    status, mark = ("accepted", "✓") if i in path else ("unchecked", "·")
+    return mark, STYLES[status][3]

@@ -1,0 +1,47 @@
+"""What was asked of a run, in words that the page and the terminal share."""
+
+from __future__ import annotations
+
+from ..drafters import REGISTRY
+from ..sampling import Sampling
+from ..settings import Settings
+from ..trace import Run
+
+_CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
+"""What else may shape a draw, and the value that changes nothing."""
+
+_DRAFTING = {
+    "constant": "K {k}",
+    "cost": "K auto, {k} at most",
+    "heuristic": "from K {k} (heuristic)",
+}
+
+
+def guesser(name: str) -> str:
+    """Who guesses, as the registry calls it; a trace may name one that is not there."""
+    return REGISTRY[name].label if name in REGISTRY else name
+
+
+def lane(settings: Settings) -> str:
+    """Who guesses, and how many: what tells one lane of a race from another."""
+    k = f"K {settings.k}" if settings.length == "constant" else "K auto"
+    return f"{guesser(settings.drafter)}, {k}"
+
+
+def drafting(run: Run) -> str:
+    """How many tokens a run drafts in a step, in a few words; the trace's own: not yet harmless."""
+    return _DRAFTING.get(run.length, "K {k} at most ({length})").format(k=run.k, length=run.length)
+
+
+def sampled(sampling: Sampling | None) -> str:
+    """How tokens were drawn; nothing for greedy decoding."""
+    if sampling is None:
+        return ""
+    shaping = _CUTS if sampling.draws else ("repetition_penalty",)
+    values = {name: getattr(sampling, name) for name in shaping}
+    cuts = [f"{n.replace('_', '-')} {v:g}" for n, v in values.items() if v != _CUTS[n]]
+    if not sampling.draws:
+        return ", ".join(["greedy", *cuts])
+    dice = ", same dice" if sampling.rule == "coupled" else ""
+    heat, seed = f"temperature {sampling.temperature:g}", f"seed {sampling.seed}{dice}"
+    return ", ".join(["sampled", heat, *cuts, seed])

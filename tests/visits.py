@@ -1,0 +1,94 @@
+"""Fixtures of the browser tests of the page: the page itself, and traces to open in it."""
+
+from __future__ import annotations
+
+import json
+
+import browsing
+import page_runs
+import pytest
+from browsing import LIVE
+from conftest import make_model, perturb, save_pair
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from stairs_core import tracefile
+
+DOCUMENT = "<img src=x onerror=alert(1)> ${1+1}\u202e.txt"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("traces")
+    tracefile.write(folder / "a-fox-and-a-key.jsonl", page_runs.pair())
+    words = page_runs.words(page_runs.STORY)
+    hostile = [*words[:9], *page_runs.HOSTILE, *words[9:60]]
+    tracefile.write(folder / "hostile.jsonl", page_runs.pair(hostile, k=12))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Traces to be opened: by name, their paths."""
+    alone, chain = page_runs.pair()
+    lanes = {
+        "lanes": page_runs.four(),
+        "wide": [alone, page_runs.tree(page_runs.words(page_runs.STORY), width=7, depth=5)],
+        "notes": [alone, page_runs.copied(chain, "copies", DOCUMENT, 40)],
+        "sampled": page_runs.sampled([alone, chain], "speculative"),
+    }
+    folder = tmp_path_factory.mktemp("made")
+    for name, recordings in lanes.items():
+        tracefile.write(folder / f"{name}.jsonl", recordings)
+    return {name: folder / f"{name}.jsonl" for name in lanes}
+
+
+@pytest.fixture(scope="module")
+def address(recorded, tmp_path_factory):
+    """Models that are random, and deep enough for a run to be stopped midway."""
+    folder = tmp_path_factory.mktemp("live")
+    target = make_model(layers=12)
+    pair = save_pair(folder / "pair", target, perturb(target, 0.03))
+    for config in pair.glob("*/config.json"):
+        changed = json.loads(config.read_text()) | {"max_position_embeddings": 2048}
+        config.write_text(json.dumps(changed))
+    with browsing.serving(recorded, folder / "log.txt", str(pair)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = browsing.find_browser()
+    if path is None:
+        pytest.fail(browsing.NO_BROWSER)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=list(browsing.ARGUMENTS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str):
+    """Opens the page. Afterwards: no console error, no dialog, no request to another host."""
+    troubles: list[str] = []
+    contexts = []
+
+    def open_page(width: int = 1280, **options) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
+        page.on("pageerror", lambda e: troubles.append(str(e)))
+        page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
+        page.on("request", lambda r: _own(r.url, address) or troubles.append(r.url))
+        page.goto(address)
+        expect(page.locator("#verdict")).to_contain_text("Same text", timeout=LIVE)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+def _own(url: str, address: str) -> bool:
+    return url.startswith((address, "data:", "blob:"))
