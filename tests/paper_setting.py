@@ -129,8 +129,9 @@ def measure(args: argparse.Namespace) -> Iterator[str]:
     runs: dict[tuple[str, int], list[list[Step]]] = {lane: [] for lane in lanes}
     for lane in lanes:  # off the clock, what only first passes need
         setting.run(*lane, min(args.new, 3))
-    for _ in range(args.repeats):
+    for turn in range(args.repeats):
         for lane in lanes:
+            print(f"run {turn + 1} of {args.repeats}: {lane[0]}, K = {lane[1]}", file=sys.stderr)
             said, steps = setting.run(*lane, args.new)
             if said != text:
                 sys.exit(f"{lane}: the text is not the target's own.")
@@ -180,7 +181,7 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--backends", type=lambda s: s.split(","), default=list(BACKENDS))
     parser.add_argument("--prompt", type=int, default=32, help="tokens that the encoders read")
     parser.add_argument("--new", type=int, default=24, help="tokens to write")
-    parser.add_argument("--repeats", type=int, default=2, help="runs of every lane")
+    parser.add_argument("--repeats", type=int, default=1, help="runs of every lane")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("auto", *DTYPES), default="auto")
