@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from stairs_core import drafters, suffixes
+from stairs_core import drafters
 from stairs_core.copies import Copy
 from stairs_core.errors import InputError
 from stairs_core.ngrams import DocumentNGrams
 from stairs_core.protocols import Document, Kit
-from stairs_core.suffixes import Automaton, Suffixes, worth
+from stairs_core.suffixes import PER_TOKEN, Automaton, Suffixes
 from stairs_core.trace import Origin
 
 
@@ -40,10 +40,14 @@ def search(text: list[int], documents: list[Document], longest: int | None = Non
 def check(copy: Copy, text: list[int], documents: list[Document], count: int, longest=None) -> None:
     """That it copies from where the search finds the text's end, and says so.
 
-    ``longest``: how far back the search looks; without, a copy is as long as it is ``worth``.
+    ``longest``: how far back the search looks; without, a copy is as long as its match is worth,
+    and in the text itself any place of the longest match will do.
     """
     name, after, same = search(text, documents, longest)
-    count = count if longest else min(count, worth(same))
+    count = count if longest else min(count, PER_TOKEN * same)
+    if name == "text" and copy.origins and not longest:
+        after = copy.origins[0].at
+        assert match(text, after, text) == same
     ids = {document.name: [*document.ids] for document in documents}[name] if same else []
     while name == "text" and len(ids) < after + count:
         ids.append(ids[len(ids) - len(text) + after])  # it goes round
@@ -60,11 +64,9 @@ def scattered(rng: random.Random, alphabet: int) -> list[int]:
     return [rng.randrange(alphabet) * 10**9 for _ in range(rng.randrange(41))]
 
 
-@pytest.mark.parametrize("shortest", [1, 2])
 @pytest.mark.parametrize("alphabet", [1, 2, 3, 8])
-def test_every_copy_is_that_of_a_plain_search(monkeypatch, alphabet, shortest):
+def test_every_copy_is_that_of_a_plain_search(alphabet):
     """Over documents that are empty, short or alike, and text that comes in pieces."""
-    monkeypatch.setattr(suffixes, "SHORTEST", shortest)
     rng = random.Random(alphabet)
     for _ in range(25):
         documents = [Document(f"d{i}", scattered(rng, alphabet)) for i in range(rng.randrange(4))]
@@ -116,8 +118,13 @@ def test_the_longer_the_match_the_more_is_copied():
         len(Suffixes([Document("d", story)]).copy([500, *story[:same]], 32).tokens)
         for same in range(50)
     ]
-    assert lengths[0] == lengths[1] == 0 < lengths[2]
+    assert lengths[:3] == [0, PER_TOKEN, 2 * PER_TOKEN]
     assert lengths == sorted(lengths)
+
+
+def test_the_latest_place_of_a_run_is_copied_from():
+    """Where a run was the longest repeated end again, what followed it then is more likely."""
+    assert Suffixes().copy([1, 2, 9, 1, 2, 8, 1, 2], 1).tokens == [8]
     assert lengths[-1] == 32
 
 
