@@ -39,7 +39,7 @@ Decoder = Callable[[list[int], int], list[int]]
 class Row:
     """One lane over all prompts and repeats; one entry a race in each list.
 
-    ``speedup``: over plain decoding in the same race. ``share``: of the speedup that the measured
+    ``speedup``: over plain decoding in the same race, which took ``plain_seconds``. ``share``: of the speedup that the measured
     costs of passes promise for what was accepted (design, section 6). ``other_share``: engine work
     outside the models' passes, as a share of the lane's time. ``same``: races in which the text
     was identical.
@@ -47,6 +47,7 @@ class Row:
 
     name: str
     speedup: list[float] = field(default_factory=list)
+    plain_seconds: list[float] = field(default_factory=list)
     share: list[float] = field(default_factory=list)
     tokens_per_second: list[float] = field(default_factory=list)
     tokens_per_target_call: list[float] = field(default_factory=list)
@@ -54,14 +55,21 @@ class Row:
     other_share: list[float] = field(default_factory=list)
     same: int = 0
 
+    @property
+    def overall(self) -> float:
+        """Plain decoding's seconds over the lane's, all races together: slow ones count for more."""
+        own = [p / s for p, s in zip(self.plain_seconds, self.speedup, strict=True)]
+        return sum(self.plain_seconds) / sum(own) if own else 0.0
+
     def to_dict(self) -> dict:
-        """Medians, with the quartiles of the speedup."""
+        """Medians, with the quartiles of the speedup, and the speedup of all races together."""
         low, middle, high = quartiles(self.speedup)
         return {
             "name": self.name,
             "races": len(self.speedup),
             "speedup": middle,
             "speedup_quartiles": [low, high],
+            "speedup_overall": self.overall,
             "share_of_ideal": _median(self.share),
             "tokens_per_second": _median(self.tokens_per_second),
             "tokens_per_target_call": _median(self.tokens_per_target_call),
@@ -161,6 +169,7 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     summary = fold(runners[1].steps)
     if result.speedup is not None:
         row.speedup.append(result.speedup)
+        row.plain_seconds.append(runners[0].clock.elapsed)
         drafts = runners[1].uses_draft_model
         costs = pair.costs(settings.backend, settings.numerics, drafts=drafts)
         row.share.append(result.speedup / costs.ideal_speedup(runners[1].steps, pair.costs()))
@@ -180,18 +189,19 @@ def _against(pair: Pair, prompt: str, peer: Decoder, new: int, row: Row) -> None
     ids = peer(plain.prompt_ids, new)
     seconds = time.perf_counter() - began
     row.speedup.append(plain.clock.elapsed / seconds * len(ids) / len(ours))
+    row.plain_seconds.append(plain.clock.elapsed)
     row.tokens_per_second.append(len(ids) / seconds)
     row.same += ids == ours
 
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as a Markdown table."""
-    head = "| lane | speedup (quartiles) | of ideal | tokens/s | tokens a target call | alpha |"
-    lines = [head + " same text |", "|---|---|---|---|---|---|---|"]
+    head = "| lane | speedup (quartiles) | overall | of ideal | tokens/s | tokens/call | alpha |"
+    lines = [head + " same text |", "|---|---|---|---|---|---|---|---|"]
     for row in rows:
         low, middle, high = quartiles(row.speedup)
         lines.append(
-            f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {_shown(row.share)} "
+            f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {row.overall:.2f} | {_shown(row.share)} "
             f"| {_median(row.tokens_per_second):.0f} | {_shown(row.tokens_per_target_call)} "
             f"| {_shown(row.alpha)} | {row.same} of {len(row.speedup)} |"
         )
