@@ -30,6 +30,8 @@ USUAL_K = {
 """Guesses a step of drafters that are not timed at every length."""
 BY_COST = ("model", "tree", "hybrid", "lookup", "suffix", "shared")
 """Drafters that are timed with K auto too."""
+UNPRICED = ("tree", "lookahead", "layer-skip")
+"""Drafters whose passes are not those that ``costs`` has measured: they have no ideal."""
 
 Decoder = Callable[[list[int], int], list[int]]
 """A peer with its pair: prompt ids and a length to new ids."""
@@ -39,10 +41,10 @@ Decoder = Callable[[list[int], int], list[int]]
 class Row:
     """One lane over all prompts and repeats; one entry a race in each list.
 
-    ``speedup``: over plain decoding in the same race, which took ``plain_seconds``. ``share``: of the speedup that the measured
-    costs of passes promise for what was accepted (design, section 6). ``other_share``: engine work
-    outside the models' passes, as a share of the lane's time. ``same``: races in which the text
-    was identical.
+    ``speedup``: over plain decoding in the same race, which took ``plain_seconds``. ``share``: of
+    the speedup that the measured costs of passes promise for what was accepted (design, section 6).
+    ``other_share``: engine work outside the models' passes, as a share of the lane's time.
+    ``same``: races in which the text was identical.
     """
 
     name: str
@@ -57,7 +59,7 @@ class Row:
 
     @property
     def overall(self) -> float:
-        """Plain decoding's seconds over the lane's, all races together: slow ones count for more."""
+        """Plain decoding's seconds over the lane's, all races together."""
         own = [p / s for p, s in zip(self.plain_seconds, self.speedup, strict=True)]
         return sum(self.plain_seconds) / sum(own) if own else 0.0
 
@@ -170,9 +172,10 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     if result.speedup is not None:
         row.speedup.append(result.speedup)
         row.plain_seconds.append(runners[0].clock.elapsed)
-        drafts = runners[1].uses_draft_model
-        costs = pair.costs(settings.backend, settings.numerics, drafts=drafts)
-        row.share.append(result.speedup / costs.ideal_speedup(runners[1].steps, pair.costs()))
+        if settings.drafter not in UNPRICED:
+            drafts = runners[1].uses_draft_model
+            costs = pair.costs(settings.backend, settings.numerics, drafts=drafts)
+            row.share.append(result.speedup / costs.ideal_speedup(runners[1].steps, pair.costs()))
     row.tokens_per_second.append(summary.tokens_per_second)
     row.tokens_per_target_call.append(summary.tokens_per_target_call)
     row.alpha += [] if summary.alpha is None else [summary.alpha]
@@ -201,9 +204,10 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         low, middle, high = quartiles(row.speedup)
         lines.append(
-            f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {row.overall:.2f} | {_shown(row.share)} "
-            f"| {_median(row.tokens_per_second):.0f} | {_shown(row.tokens_per_target_call)} "
-            f"| {_shown(row.alpha)} | {row.same} of {len(row.speedup)} |"
+            f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {row.overall:.2f} "
+            f"| {_shown(row.share)} | {_median(row.tokens_per_second):.0f} "
+            f"| {_shown(row.tokens_per_target_call)} | {_shown(row.alpha)} "
+            f"| {row.same} of {len(row.speedup)} |"
         )
     return "\n".join(lines)
 
