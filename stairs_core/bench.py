@@ -16,6 +16,7 @@ from .pair import Pair
 from .peers import against_transformers, gpt_fast
 from .race import WARM_UP_TOKENS, Runner, race
 from .settings import AUTO, Settings
+from .text import read_references
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
@@ -30,7 +31,7 @@ USUAL_K = {
 """Guesses a step of drafters that are not timed at every length."""
 BY_COST = ("model", "tree", "hybrid", "lookup", "suffix", "shared")
 """Drafters that are timed with K auto too."""
-UNPRICED = ("tree", "lookahead", "layer-skip")
+UNPRICED = ("tree", "lookahead", "layer-skip", "reencode")
 """Drafters whose passes are not those that ``costs`` has measured: they have no ideal."""
 
 Decoder = Callable[[list[int], int], list[int]]
@@ -103,6 +104,7 @@ def ours(
 
     Plain against plain says how far the clock can be trusted.
     """
+    read_references(pair.tokenizer, references)  # refused now, not lane by lane
     middle = ks[len(ks) // 2]
     lane = partial(Settings, max_new_tokens=new, references=tuple(references))
     lanes = {"none": lane("none"), "none, strict": lane("none", numerics="strict")}

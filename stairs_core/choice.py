@@ -70,9 +70,9 @@ class Coupled(Greedy):
     a seed has one text, whoever guesses. It accepts a little less than ``Speculative``.
     """
 
-    def __init__(self, processors: Processors, seed: int, width: int) -> None:
+    def __init__(self, processors: Processors, sampling: Sampling, width: int) -> None:
         super().__init__(processors)
-        self._seed, self._width = seed, width
+        self._seed, self._temperature, self._width = sampling.seed, sampling.temperature, width
 
     def law(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
         """What the draft holds likely, its dice known."""
@@ -85,14 +85,13 @@ class Coupled(Greedy):
         return (law / self._dice(len(text()), law)).argmax(), None
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
-        law = self._processors.of_rows(context, proposal, logits).float().softmax(-1)
-
-        def said(row: int) -> int:
-            position = len(context) + len(proposal.branch(row))
-            return int((law[row] / self._dice(position, law[row])).argmax())
-
-        path, own = rules.match(proposal.guesses, proposal.follows, said)
-        return Verdict(path, own, *rules.most_likely(logits[: len(law)]))
+        law = self._processors.of_rows(context, proposal, logits).float().log_softmax(-1)
+        places = [len(context) + len(proposal.branch(row)) for row in range(len(law))]
+        dice = torch.stack([self._dice(at, row) for at, row in zip(places, law, strict=True)])
+        # By how much the dice decide, in logits; what cannot be drawn is only far behind.
+        thrown, margins = rules.most_likely((law - dice.log()).clamp(min=-1e4) * self._temperature)
+        path, own = rules.match(proposal.guesses, proposal.follows, thrown.__getitem__)
+        return Verdict(path, own, rules.most_likely(logits[: len(law)])[0], margins)
 
     def _dice(self, position: int, like: torch.Tensor) -> torch.Tensor:
         """[vocabulary]: exponential noise, the same whenever a position is asked for."""
@@ -149,7 +148,7 @@ def build(sampling: Sampling | None, device: torch.device, vocabulary: int) -> C
     if not sampling.draws:
         return Greedy(processors)
     if sampling.rule == "coupled":
-        return Coupled(processors, sampling.seed, vocabulary)
+        return Coupled(processors, sampling, vocabulary)
     return Speculative(processors, sampling.seed, device)
 
 

@@ -129,7 +129,12 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add("--length", metavar="POLICY", help=f"how many next: {', '.join(LENGTHS)}")
     add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
     add("--reference", nargs="+", default=(), metavar="FILE", help="texts that may be copied from")
-    add("--temperature", type=float, metavar="T", help="sample; 0 is greedy (default: greedy)")
+    add(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="sample (default: greedily; 1 with what follows)",
+    )
     add("--top-k", type=int, metavar="N", help="sample from the N likeliest tokens")
     add("--top-p", type=float, metavar="P", help="sample from the likeliest that make up P")
     add("--min-p", type=float, metavar="P", help="leave out what has less than P of the likeliest")

@@ -114,7 +114,7 @@ class CostByPosition(Constant):
     def _best(self) -> int:
         # What is known of all positions together stands in for what is not known of one.
         alpha, tokens, reached = self._alpha, 1.0, 1.0
-        best, rate = 0, 1.0 / self._costs.target(1)
+        best, rate = 0, 1.0 / self._seconds(0)
         for i in range(self._k):
             known = self._accepted[i] + alpha * self._PRIOR
             reached *= known / (self._checked[i] + self._PRIOR)
@@ -139,7 +139,10 @@ class CostByPosition(Constant):
             self._draft = statistics.median(self._drafting)
         self._checked = [self._FADE * n for n in self._checked]
         self._accepted = [self._FADE * n for n in self._accepted]
-        for i in range(min(outcome.accepted + 1, drafted, self._k)):
+        # In a tree nothing may have stood after the last accepted one, to be wrong.
+        last = outcome.path[-1] if outcome.path else -1
+        reached = outcome.accepted + (last in outcome.proposal.follows[:drafted])
+        for i in range(min(reached, self._k)):
             self._checked[i] += 1
             self._accepted[i] += i < outcome.accepted
 

@@ -114,7 +114,7 @@ def compare(first: Recording, other: Recording) -> Comparison:
         if comparable
         else None,
         first_difference=difference,
-        calls_saved=None if stopped else a.steps - b.steps,
+        calls_saved=a.steps - b.steps if a.new_tokens == b.new_tokens and not stopped else None,
     )
 
 

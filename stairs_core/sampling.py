@@ -17,7 +17,7 @@ _BOUNDS = {
     "top_p": (1e-6, 1.0),
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.1, 10.0),
-    "seed": (0, 2**63 - 1),
+    "seed": (0, 2**53),
 }
 
 
@@ -49,6 +49,8 @@ class Sampling:
                 raise InputError(
                     f"The {what} is {value!r:.60}, but must be {kind} from {low:g} to {high:g}."
                 )
+        if 0 < self.temperature < 1e-3:
+            raise InputError("A temperature under 0.001 is greedy decoding: use 0.")
         if self.rule not in RULES:
             raise InputError(f"There is no rule {self.rule!r:.60}: use {' or '.join(RULES)}.")
 

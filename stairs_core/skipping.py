@@ -54,8 +54,8 @@ def _twin(module: Any) -> Any:
     """A copy with the same parameters and the same modules in it, of which some may be replaced."""
     if "forward" in vars(module):  # bound to the original, whose modules it would go on to run
         raise InputError(
-            "The drafter layer-skip cannot leave out parts of a compiled or hooked model: use "
-            "--compile auto."
+            "The drafter layer-skip cannot leave out parts of a compiled or spread model: use "
+            "--compile auto and one device."
         )
     twin = copy.copy(module)
     twin._modules = dict(module._modules)

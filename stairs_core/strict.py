@@ -10,6 +10,8 @@ import typing
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+LARGEST = 2**53
+"""Of whole numbers: a browser knows no larger ones."""
 
 
 def build(cls: type[T], raw: dict[str, Any]) -> T:
@@ -44,6 +46,9 @@ def convert(value: Any, hint: Any) -> Any:
         with contextlib.suppress(OverflowError):
             if math.isfinite(value):
                 return float(value)
-    elif hint in (int, str, bool) and type(value) is hint:
+    elif hint is int and type(value) is int:
+        if abs(value) <= LARGEST:
+            return value
+    elif hint in (str, bool) and type(value) is hint:
         return value
     raise TypeError(f"`{value!r:.40}`")

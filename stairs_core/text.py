@@ -15,6 +15,10 @@ Pending = tuple[int, ...]
 """Ids that end inside a character: their text comes with the id that completes it."""
 
 
+MAX_REFERENCES = 4 * 2**20
+"""Bytes of all reference texts together: every token of them is held several times."""
+
+
 class Speller:
     """Spells token ids. Pieces are cached, so that a known id costs one dictionary look-up."""
 
@@ -122,11 +126,15 @@ def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> l
 
 def read_references(tokenizer: Any, files: Iterable[str]) -> list[Document]:
     """The texts of files in the target's tokens. Raises InputError for one that is none."""
-    found = []
+    found, room = [], MAX_REFERENCES
     for file in files:
         try:
-            words = Path(file).read_text(encoding="utf-8")
+            room -= Path(file).stat().st_size
+            words = Path(file).read_text(encoding="utf-8") if room >= 0 else ""
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(f"The reference {file} cannot be read: name a text file.") from e
+        if room < 0:
+            most = MAX_REFERENCES >> 20
+            raise InputError(f"The references have more than {most} MB: name shorter texts.")
         found.append(Document(Path(file).name, tokenizer.encode(words, add_special_tokens=False)))
     return found

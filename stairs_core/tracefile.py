@@ -18,6 +18,8 @@ from .strict import build, convert
 from .trace import SCHEMA, TYPES, Event, Recording, Run, Step, Stop, event
 
 MAX_BYTES = 20 * 2**20
+MAX_LANES, MAX_DRAFTED = 64, 1024
+"""What can be drawn: of lanes, and of drafted tokens in a step."""
 
 
 def events(recordings: Iterable[Recording]) -> Iterator[dict[str, Any]]:
@@ -77,6 +79,8 @@ def loads(text: str, name: str = "the trace") -> list[Recording]:
                 f"{name} is not a Stairs trace: line {number} is not a JSON object."
             ) from e
         lane, record = _parse(raw, number, name)
+        if lane >= MAX_LANES:
+            raise InputError(f"{name} has more lanes than can be drawn: {MAX_LANES} at most.")
         if isinstance(record, Run) and lane == len(lanes):
             lanes.append([])
         elif isinstance(record, Run) or not 0 <= lane < len(lanes):
@@ -106,6 +110,8 @@ def _recording(records: list[Event], name: str) -> Recording:
 
 def _fits(step: Step, drafted: int) -> bool:
     """Whether tokens, tree and accepted count can belong together."""
+    if drafted > MAX_DRAFTED:
+        return False
     if step.parents is None:
         return 0 <= step.accepted <= drafted
     ordered = all(-1 <= parent < i for i, parent in enumerate(step.parents))
@@ -125,5 +131,5 @@ def _parse(raw: object, number: int, name: str) -> tuple[int, Event]:
     try:
         lane = convert(raw.get("lane"), int)
         return lane, build(TYPES[kind], raw)
-    except (TypeError, KeyError, RecursionError) as e:
+    except (InputError, TypeError, KeyError, RecursionError) as e:
         raise InputError(f"{name} is damaged: line {number} has a wrong or missing {e}.") from e

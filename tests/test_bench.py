@@ -89,6 +89,12 @@ def test_a_model_that_cannot_be_strict_has_no_strict_lanes(tiny_pair, monkeypatc
     assert [*lanes] == ["none", "model, K = 4", "model, K auto"]
 
 
+def test_a_reference_that_cannot_be_read_is_refused(tiny_pair_dir, capsys):
+    options = ["--pair", str(tiny_pair_dir), "--count", "1", "--repeats", "1"]
+    assert main(["bench", *options, "--reference", "no-such-file.txt"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("wrong", [["--ks", "2,x"], ["--repeats", "0"], ["--ks", "99"]])
 def test_bad_options_are_refused_at_once(wrong, capsys):
     assert main(["bench", *wrong]) == 2

@@ -201,3 +201,13 @@ def test_copying_forgets_another_text():
     assert index.copy([1, 2, 3, 4, 1, 2], 2).tokens == [3, 4]
     assert index.copy([9, 9, 1, 2], 2).tokens == []
     assert index.copy([9, 9, 1, 2, 9], 1).tokens == [1]
+
+
+def test_the_end_of_a_trees_branch_is_no_rejection():
+    """Two of three guesses hold, and nothing stood after the second: so does a chain of two."""
+    tree, chain = (lengths.CostByPosition(8, CHEAP) for _ in range(2))
+    for _ in range(60):
+        branch = Proposal([1, 2, 3], "tree", [-1, 0, -1])
+        tree.observe(Outcome(branch, [0, 1], [1, 2, 9], torch.empty(0)))
+        chain.observe(Outcome(Proposal([1, 2], "model"), [0, 1], [1, 2, 9], torch.empty(0)))
+    assert tree.next() == chain.next() == 8

@@ -186,3 +186,19 @@ def test_texts_are_compared_where_they_must_be_the_same(tiny_pair, rule, same):
 def test_what_cannot_be_sampled_with_is_refused(wrong, words):
     with pytest.raises(InputError, match=words):
         Sampling(**wrong)
+
+
+def test_shared_dice_say_by_how_much_they_decided(tiny_pair, lean_pair):
+    """The margin is that of the throw, and finite where only one token could be drawn."""
+    sampling = Sampling(rule="coupled", seed=1)
+    runner = Runner(tiny_pair, "Once upon a time", Settings("none", 4, 12, sampling=sampling))
+    step = list(runner.decode())[-1]
+    text = runner.prompt_ids + [t.id for s in runner.steps[:-1] for t in s.committed]
+    rule = choice.build(sampling, tiny_pair.device, tiny_pair.vocabulary)
+    law = rule.law([text], tiny_pair.target(torch.tensor([text])).logits[:, -1].detach())
+    best = law[0].log().topk(2)
+    assert step.tokens[-1].id == int(best.indices[0])
+    assert step.predictions[0].margin == pytest.approx(float(best.values.diff().abs()), rel=1e-2)
+    only = Settings("none", 4, 3, sampling=replace(sampling, top_k=1))
+    margins = [p.margin for s in Runner(tiny_pair, "a", only).decode() for p in s.predictions]
+    assert all(0 < margin <= 1e4 + 100 for margin in margins)

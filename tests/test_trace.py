@@ -203,3 +203,20 @@ def test_records_need_a_lane_that_is_open():
     assert "after its lane has ended" in refusal(dump([run, stop, first]))
     assert "cut off" in refusal(dump([run]))
     assert "cut off" in refusal(dump([run, first, last]))
+
+
+def test_what_could_not_be_drawn_is_refused():
+    """A small file can ask for more than a browser holds, or for numbers that it does not know."""
+    whole = lines()
+    step = next(r for r in whole if r["type"] == "step")
+    many = {
+        **step,
+        "tokens": step["tokens"][:1] * 1030,
+        "predictions": step["predictions"][:1] * 1030,
+    }
+    assert "contradicts itself" in refusal(dump([r if r is not step else many for r in whole]))
+    heads = [{**whole[0], "lane": lane} for lane in range(65)]
+    assert "more lanes than can be drawn" in refusal(dump(heads))
+    assert "`k`" in refusal(dump([{**whole[0], "k": 10**400}, *whole[1:]]))
+    hot = {**whole[0], "sampling": {"temperature": 99.0}}
+    assert "x.jsonl is damaged: line 1" in refusal(dump([hot, *whole[1:]]))
