@@ -78,7 +78,7 @@ def test_a_prompt_that_cannot_be_read_is_refused(stairs, prompt, reason):
 
 
 def test_options_know_the_dtypes():
-    assert ("auto", *settings.DTYPES) == cli.DTYPES
+    assert ("auto", *settings.DTYPES, *settings.BITS) == cli.DTYPES
 
 
 def test_a_real_pair_through_the_module(tiny_pair_dir):
