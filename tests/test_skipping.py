@@ -137,7 +137,7 @@ def test_a_model_with_another_forward_is_refused():
     """A copy's would still be bound to the original, and skip nothing."""
     model = make_model(layers=4)
     model.model.forward = model.model.forward
-    with pytest.raises(InputError, match="compiled or hooked model: use --compile auto"):
+    with pytest.raises(InputError, match="compiled or spread model: use --compile auto"):
         check_skipping(model, "tiny")
 
 
