@@ -29,6 +29,8 @@ class Token:
 
     ``text`` is what the token adds to the text before it; empty for the first bytes of a character
     that a later token completes. ``origin``: where it was copied from, if it was.
+    ``probability`` and ``rank``: what the target gives it where it stands, 1 being its favourite;
+    ``draft_probability``: what the draft gave it, where a model guessed.
     """
 
     id: int
@@ -36,6 +38,9 @@ class Token:
     status: Status
     source: str
     origin: Origin | None = None
+    probability: float | None = None
+    rank: int | None = None
+    draft_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +105,29 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Prices:
+    """What passes cost on the machine of a run, measured before it; in seconds.
+
+    ``seconds[i]``: a pass of the target in this ``backend`` over ``widths[i]`` tokens, narrowest
+    first, after a text of ``context`` tokens. ``draft``: one drafted token (0: no model drafts).
+    """
+
+    backend: str
+    context: int
+    widths: tuple[int, ...]
+    seconds: tuple[float, ...]
+    draft: float
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """The head of a lane: what was asked, of which models, on what machine.
 
     ``k``: tokens drafted a step, at most. ``length``: the policy that said how many. ``sampling``:
     None for greedy decoding. ``references``: the names of the documents that could be copied from.
+    ``parameters`` and ``bytes``: of target and draft (0: none). ``prices``: of the lane's own
+    backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
+    trace has no texts, no ids, and no times but those that the log tells.
     """
 
     name: str
@@ -128,6 +151,10 @@ class Run:
     numerics: str = "fast"
     sampling: Sampling | None = None
     references: tuple[str, ...] = ()
+    parameters: tuple[int, ...] = ()
+    bytes: tuple[int, ...] = ()
+    prices: tuple[Prices, ...] = ()
+    engine: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -141,12 +168,14 @@ class Stop:
     """The end of a lane. ``text``: the generated text, special tokens left out.
 
     ``noise``: where the text was seen to part from another lane's, how far rounding was measured
-    to move a logit (see ``noise``).
+    to move a logit (see ``noise``). ``agrees``: a 1 or 0 for every new token: whether the draft,
+    reading the text before it, would have guessed it; what a run at any other K depends on.
     """
 
     reason: Reason
     text: str
     noise: float | None = None
+    agrees: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +197,9 @@ def event(lane: int, record: Event) -> dict[str, Any]:
     return {"type": name, "lane": lane, **dataclasses.asdict(record, dict_factory=_plain)}
 
 
+_RARE = {"origin", "parents", "probability", "rank", "draft_probability", "agrees", "engine"}
+
+
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
     """What most tokens and steps do not have is left out: a trace is mostly tokens."""
-    return {k: v for k, v in items if v is not None or k not in ("origin", "parents")}
+    return {k: v for k, v in items if v is not None or k not in _RARE}
