@@ -120,7 +120,7 @@ def opened(page: Page, path, step: int = 1) -> None:
     page.keyboard.press("Home")
     for _ in range(step - 1):
         page.keyboard.press("ArrowRight")
-    expect(page.locator(".st-now h2")).to_contain_text(f"Step {step} of")
+    expect(page.locator(".st-cursor h2")).to_contain_text(f"Step {step} of")
 
 
 def shape(page: Page) -> list:

@@ -177,6 +177,26 @@ def sampled(lanes: list[Recording], rule: str) -> list[Recording]:
     ]
 
 
+def odds(lanes: list[Recording]) -> list[Recording]:
+    """``lanes``, every token with probabilities, and a rank: rarer by the token."""
+    known = [(0.5, 1, 0.9), (0.0004, 3, 0.25), (0.12, 21, 0.004), (1.0, 112, 0.999)]
+
+    def told(step: Step, i: int, token: Token) -> Token:
+        p, rank, q = known[(step.start + i) % 4]
+        return replace(token, probability=p, rank=rank, draft_probability=q)
+
+    return [
+        replace(
+            lane,
+            steps=tuple(
+                replace(s, tokens=tuple(told(s, i, t) for i, t in enumerate(s.tokens)))
+                for s in lane.steps
+            ),
+        )
+        for lane in lanes
+    ]
+
+
 def four(texts: list[str] | None = None) -> list[Recording]:
     """The target alone, a chain, copies and a tree over the same text."""
     texts = texts or words(STORY)

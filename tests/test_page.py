@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from browsing import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run, s
 from playwright.sync_api import Locator, Page, expect
 
 from stairs_core import tracefile
+from stairs_core.render import wire
 
 pytest_plugins = ["visits"]
 HOSTILE_PROMPT = "Once <img src=x onerror=alert(1)> ${1+1} {{value}} </script>"
@@ -78,7 +80,7 @@ def test_a_run_that_copies_with_automatic_length_and_strict_numerics(visit):
 def test_the_scrubber_is_dragged(visit):
     page = visit()
     page.wait_for_selector("#chart .main-svg")
-    title, stairs = page.locator(".st-now h2"), page.locator(".st-stairs")
+    title, stairs = page.locator(".st-cursor h2"), page.locator(".st-stairs")
     before, where, facts = stairs.inner_text(), shape(page), _facts(page)
     box = _box(page.locator(".st-scrub"))
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -101,7 +103,7 @@ def _box(locator: Locator) -> dict:
 
 def test_the_keyboard_moves_through_the_steps(visit):
     page = visit()
-    title = page.locator(".st-now h2")
+    title = page.locator(".st-cursor h2")
     page.locator(".st-scrub").focus()
     seen = {}
     for key, step in [("Home", 1), ("ArrowRight", 2), ("ArrowRight", 3), ("ArrowLeft", 2)]:
@@ -125,14 +127,77 @@ def test_the_keyboard_moves_through_the_steps(visit):
 def test_a_click_on_a_token_or_a_bar_goes_to_its_step(visit):
     page = visit()
     page.locator(".st-lane:not(.plain) .st-step").nth(3).locator(".st-t").first.click()
-    expect(page.locator(".st-now h2")).to_contain_text("Step 4 of 24")
+    expect(page.locator(".st-cursor h2")).to_contain_text("Step 4 of 24")
     token = page.locator(".st-lane:not(.plain) .st-step").nth(3).locator(".st-t").first
-    expect(token).to_have_attribute("title", re.compile(r"token \d+.*margin.*\n.*accepted"))
+    token.hover()
+    expect(page.locator("#token-card")).to_contain_text(re.compile(r"token \d+.*accepted.*margin"))
     page.locator(".st-s").nth(9).click()
-    expect(page.locator(".st-now h2")).to_contain_text("Step 10 of 24")
+    expect(page.locator(".st-cursor h2")).to_contain_text("Step 10 of 24")
     page.get_by_role("button", name="Play").click()
-    expect(page.locator(".st-now h2")).to_contain_text(re.compile("Step 1[1-9]"))
+    expect(page.locator(".st-cursor h2")).to_contain_text(re.compile("Step 1[1-9]"))
     page.get_by_role("button", name="Pause").click()
+
+
+def test_all_that_is_known_of_a_token_is_told(visit, made):
+    page = visit()
+    opened(page, made["odds"], 2)
+    page.locator(".st-text").nth(1).focus()
+    card = page.locator("#token-card")
+    expect(card).to_be_hidden()
+    page.keyboard.press("ArrowDown")
+    expect(card).to_contain_text("target's probabilityunder 0.1 %, its third choice")
+    expect(card).to_contain_text("draft's probability25 %")
+    page.keyboard.press("ArrowDown")
+    expect(card).to_contain_text("step3, place 1 of 6")
+    page.keyboard.press("ArrowDown")
+    expect(card).to_contain_text("target's probability12 %, its 21st choice")
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+
+
+def test_spaces_and_wrong_guesses_are_shown_on_demand(visit, made):
+    page = visit()
+    opened(page, made["lanes"])
+    words, ghosts = page.locator(".st-words").nth(1), page.locator(".st-lane .rejected")
+    before = words.inner_text()
+    page.get_by_label("spaces as ·").check()
+    assert "·wood" in words.inner_text()
+    assert "↵\n" in words.inner_text()
+    page.get_by_label("spaces as ·").uncheck()
+    assert words.inner_text() == before
+    expect(ghosts.first).to_be_visible()
+    page.get_by_label("wrong guesses").uncheck()
+    expect(ghosts.first).to_be_hidden()
+
+
+def test_what_is_sent_is_the_trace(visit):
+    lanes = [*page_runs.four(), *page_runs.pair([*page_runs.HOSTILE, "\ud83d"])]
+    fold = "text => { const fold = new Stairs.Fold(); fold.push(text); return fold.lanes.flatMap("
+    read = f"{fold} lane => [lane.run, ...lane.steps, lane.stop]) }}"
+    read = visit().evaluate(read, wire.lines(lanes))
+    for got, event in zip(read, tracefile.events(lanes), strict=True):
+        event = json.loads(json.dumps(event))
+        got = {key: got[key] for key in event}
+        for token in got.get("tokens", []):
+            for key in [k for k, v in token.items() if v is None]:
+                del token[key]
+        assert got == {k: round(v, 6) if type(v) is float else v for k, v in event.items()}
+
+
+def test_playing_at_the_engines_speed_moves_every_lane(visit):
+    page = visit()
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("Home")
+    page.get_by_label("How fast to play").select_option("0.25")
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("Space")
+    page.wait_for_function(f"{COUNTS}.every(n => n > 2 && n < 80)")
+    alone, stairs = page.evaluate(COUNTS)
+    assert alone < stairs
+    expect(page.locator(".st-flag").nth(1)).to_have_text("⚑ first")
+    page.wait_for_function(f"{COUNTS}.every(n => n === {COUNTS}[1])")
+    expect(page.locator(".st-flag")).to_have_text(["⚑ second", "⚑ first"])
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
 
 
 def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
@@ -183,7 +248,7 @@ def test_hostile_text_is_text(visit, recorded):
 )
 def test_a_bad_prompt_is_one_sentence(visit, prompt, words):
     page = visit()
-    facts, title = _facts(page), page.locator(".st-now h2").inner_text()
+    facts, title = _facts(page), page.locator(".st-cursor h2").inner_text()
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
     page.locator("#prompt textarea").fill(prompt)
     page.locator("#run").click()
@@ -192,7 +257,7 @@ def test_a_bad_prompt_is_one_sentence(visit, prompt, words):
     expect(notice).to_contain_text(words)
     expect(page.locator("#run")).to_be_enabled()
     assert _facts(page) == facts
-    assert page.locator(".st-now h2").inner_text() == title
+    assert page.locator(".st-cursor h2").inner_text() == title
     assert page.locator(".toast-body").count() == 0
 
 

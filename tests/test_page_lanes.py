@@ -59,7 +59,7 @@ def test_another_lane_is_chosen_by_key_and_by_click(visit, made):
     page.wait_for_selector("#chart .main-svg")
     page.locator(".st-lane").nth(3).locator(".st-step").nth(4).locator(".st-t").first.click()
     expect(leading).to_contain_text("a tree, K 5")
-    expect(page.locator(".st-now h2")).to_contain_text("Step 5 of 28: 18 guessed in a tree")
+    expect(page.locator(".st-cursor h2")).to_contain_text("Step 5 of 28: 18 guessed in a tree")
     tiles = page.locator(".st-tile b").all_inner_texts()
     assert tiles[5] == page.locator(".st-table tr.on td").nth(3).inner_text()
 
@@ -123,7 +123,7 @@ def test_where_a_copy_stood_is_marked(visit, made):
     opened(page, made["lanes"])
     n = next(i for i, step in enumerate(lane.steps) if i > 2 and step.accepted > 1)
     page.locator(".st-lane").nth(2).locator(".st-step").nth(n).locator(".st-t").first.click()
-    expect(page.locator(".st-now h2")).to_contain_text(f"Step {n + 1} of")
+    expect(page.locator(".st-cursor h2")).to_contain_text(f"Step {n + 1} of")
     text = [*lane.run.prompt_tokens, *(t.text for s in lane.steps for t in s.committed)]
     places = [t.origin.at for t in lane.steps[n].drafted]
     marked = page.locator(".st-words .from")

@@ -34,6 +34,7 @@ def made(tmp_path_factory):
         "lanes": page_runs.four(),
         "wide": [alone, page_runs.tree(page_runs.words(page_runs.STORY), width=7, depth=5)],
         "notes": [alone, page_runs.copied(chain, "copies", DOCUMENT, 40)],
+        "odds": page_runs.odds([alone, chain]),
         "sampled": page_runs.sampled([alone, chain], "speculative"),
     }
     folder = tmp_path_factory.mktemp("made")

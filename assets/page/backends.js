@@ -70,8 +70,8 @@
         svg.parentNode.style.setProperty("--places", name.startsWith("single") ? 1 : Math.min(tall, ROWS));
       }
       this.step = step;
-      this.node.hidden = !step || Boolean(lane.run.engine);
-      if (this.node.hidden) return;
+      this.node.style.visibility = step && !lane.run.engine ? "" : "hidden";
+      if (!step || lane.run.engine) return;
       const context = held(lane, step);
       for (const card of this.cards) this.draw(card, lane, step, context);
       set(this.why, step.parents ? WHY_TREE : WHY);

@@ -30,7 +30,7 @@
     constructor() {
       this.title = el("b", "");
       this.rows = el("dl", "");
-      this.node = el("div", "st-card st-token", this.title, this.rows);
+      this.node = el("div", "st-token", this.title, this.rows);
       this.node.id = "token-card";
       this.node.setAttribute("role", "status");
       this.node.hidden = true;
