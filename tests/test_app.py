@@ -29,8 +29,9 @@ def asking(**changes) -> dict:
     for guesser in lanes.GUESSERS:
         name = "" if guesser else "model"
         held |= {f"drafter{guesser}": name, f"k{guesser}": 5.0, f"auto{guesser}": False}
-    held |= {"prompt": "Once upon a time", "length": 96.0, "backend": "single_kv", "seed": 7}
-    held |= {"strict": False, "chat": False, "same": True, "pasted": "", "files": None}
+        held |= {f"backend{guesser}": "single_kv", f"strict{guesser}": False}
+    held |= {"prompt": "Once upon a time", "length": 96.0, "seed": 7}
+    held |= {"chat": False, "same": True, "pasted": "", "files": None}
     return held | changes
 
 
@@ -155,12 +156,13 @@ def test_bad_settings_are_one_sentence_and_leave_the_result(engine, asked, word)
 
 
 def test_every_widget_reaches_the_settings(engine):
-    shared = {"length": 48.0, "strict": True, "backend": "single", "chat": True}
-    second = {"drafter-2": "lookup", "k-2": 3.0, "drafter-3": "lookup", "k-3": 3.0}
+    shared = {"length": 48.0, "chat": True, "strict-2": True, "backend-2": "single"}
+    second = {"drafter-2": "lookup", "k-2": 3.0, "drafter-3": "hybrid", "auto-3": True}
     play(drafter="hybrid", auto=True, **shared, **second)
     ((prompt, asked),) = engine.asked
     names = ["copying, else the draft model, K auto", "copying from the text, K 3"]
-    assert (prompt, [*asked]) == ("Once upon a time", [*names, f"{names[1]} (2)"])
+    names[1] += ", one pass, no cache, strict"
+    assert (prompt, [*asked]) == ("Once upon a time", [*names, f"{names[0]} (2)"])
     first, second, _ = asked.values()
     assert (first.drafter, first.k, first.length) == ("hybrid", AUTO["k"], "cost")
     assert (second.drafter, second.k, second.length) == ("lookup", 3, "constant")

@@ -67,8 +67,9 @@ def test_a_run_that_copies_with_automatic_length_and_strict_numerics(visit):
     page = visit()
     page.locator("#drafter input").click()
     page.get_by_role("option", name="copying from the text", exact=True).click()
-    for name in ("auto", "strict"):
-        page.locator(f"#{name} input").check()
+    page.locator("#auto input").check()
+    page.locator("#checked button").first.click()
+    page.locator("#strict input").check()
     expect(page.locator("#k input[type=range]")).to_be_disabled()
     run(page, "fox key fox key fox key fox", 24)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..settings import K_RANGE
-from . import facts, lanes, page
+from . import lanes, page, words
 
 _AUTO = "As many as pay, by measured costs and what was accepted."
 _REFERENCE = "What may be copied from, beside the text itself."
@@ -38,7 +38,6 @@ class Widget:
 
 def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
     """All of them, from above. ``recorded``: names of recorded runs; ``file``: what is on show."""
-    backends = [(label, name) for name, label in facts.BACKENDS.items()]
     return [
         _text("prompt", "Prompt", value=next(iter(page.PROMPTS.values())), lines=4, max_lines=8),
         _row("examples", (_small(f"example-{i}", label) for i, label in enumerate(page.PROMPTS))),
@@ -46,9 +45,7 @@ def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
         _small("add", "Add a guesser"),
         Widget("references", "Column", {"visible": False}, _references()),
         _slider("length", "New tokens", 8, 512, 96),
-        Widget("sampling", "Accordion", {"label": "Sampling", "open": False}, _sampling()),
-        _menu("backend", "Stairs computed as", backends, value=backends[0][1]),
-        _switch("strict", "Strict numerics", _STRICT),
+        _folded("sampling", "Sampling", _sampling()),
         _switch("chat", "Chat template", _CHAT, interactive=False),
         _row("go", [_button("run", "Run", variant="primary"), _button("stop", "Stop", **_off())]),
         Widget("notice", "HTML", {"mount": "mountNotice", "value": page.notice()}),
@@ -62,11 +59,20 @@ def _guesser(i: int, suffix: str) -> Widget:
         _menu(f"drafter{suffix}", _WHO[i], lanes.DRAFTERS, value=None if i else "model"),
         _slider(f"k{suffix}", "Guess ahead (K tokens)", *K_RANGE, 5),
         _switch(f"auto{suffix}", "K auto", None if i else _AUTO),
+        _folded(f"checked{suffix}", "How its guesses are checked", _checked(suffix)),
         *([_small(f"remove{suffix}", "Remove")] if i else []),
     ]
     return Widget(
         f"guesser{suffix}", "Column", {"visible": not i, "elem_classes": "st-guesser"}, inside
     )
+
+
+def _checked(suffix: str) -> list[Widget]:
+    backends = [(label, name) for name, label in words.BACKENDS.items()]
+    return [
+        _menu(f"backend{suffix}", "Stairs computed as", backends, value=backends[0][1]),
+        _switch(f"strict{suffix}", "Strict numerics", _STRICT),
+    ]
 
 
 def _references() -> list[Widget]:
@@ -104,6 +110,10 @@ def _first(names: Sequence[str]) -> dict[str, Any]:
 
 def _off() -> dict[str, Any]:
     return {"interactive": False}
+
+
+def _folded(name: str, label: str, inside: Sequence[Widget]) -> Widget:
+    return Widget(name, "Accordion", {"label": label, "open": False}, inside)
 
 
 def _row(name: str, inside: Iterable[Widget]) -> Widget:

@@ -9,14 +9,6 @@ from .. import metrics
 from ..trace import Recording, Run
 from . import words
 
-BACKENDS = {
-    "single_kv": "one pass over the cache",
-    "single": "one pass, no cache",
-    "matrix_kv": "every row over the cache",
-    "matrix": "every row, no cache",
-}
-"""The four ways of the stairs in words, the default first."""
-
 Kind = Literal["live", "recorded", "file"]
 Lane = Recording | None
 _NONE = "–"
@@ -138,8 +130,8 @@ def _setting(lanes: Sequence[Recording]) -> str:
         (one,) = guessing
         parts += [] if one.drafter == "model" else [words.guesser(one.drafter)]
         parts += [words.drafting(one)]
-    parts += [BACKENDS.get(run.backend, run.backend)]
-    parts += ["strict"] if run.numerics == "strict" else []
+    # Of several, the names of the lanes say what is not usual.
+    parts += words.checking(guessing[0], usual=True) if len(guessing) == 1 else []
     return ", ".join(filter(None, [*parts, words.sampled(run.sampling), run.exactness]))
 
 

@@ -28,14 +28,14 @@ SAMPLING = {
 
 DRAFTING = tuple(f"drafter{guesser}" for guesser in GUESSERS)
 CHECKED = (
-    *(f"{name}{guesser}" for guesser in GUESSERS for name in ("drafter", "k")),
-    *("length", "backend", *SAMPLING, "seed"),
+    *(f"{name}{guesser}" for guesser in GUESSERS for name in ("drafter", "k", "backend")),
+    *("length", *SAMPLING, "seed"),
 )
 """The widgets whose values Settings and Sampling check, and nobody before them."""
 
 ASKED = (
-    *("prompt", *CHECKED, *(f"auto{guesser}" for guesser in GUESSERS)),
-    *("strict", "chat", "same", "pasted", "files"),
+    *("prompt", *CHECKED, "chat", "same", "pasted", "files"),
+    *(f"{name}{guesser}" for guesser in GUESSERS for name in ("auto", "strict")),
 )
 """The widgets that a run is asked for with."""
 
@@ -56,9 +56,7 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
     """
     shared = {
         "max_new_tokens": whole(asked["length"]),
-        "backend": asked["backend"],
         "chat": asked["chat"],
-        "numerics": "strict" if asked["strict"] else "fast",
         "sampling": _sampling(asked),
     }
     texts = _references(asked, folder)
@@ -70,6 +68,8 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
         reads = drafter in REGISTRY and REGISTRY[drafter].references
         lane = Settings(
             drafter=drafter,
+            backend=asked[f"backend{guesser}"],
+            numerics="strict" if asked[f"strict{guesser}"] else "fast",
             references=texts if reads else (),
             **(AUTO if auto else {"k": whole(asked[f"k{guesser}"])}),
             **shared,

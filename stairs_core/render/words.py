@@ -10,6 +10,14 @@ from ..trace import Run
 _CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
 """What else may shape a draw, and the value that changes nothing."""
 
+BACKENDS = {
+    "single_kv": "one pass over the cache",
+    "single": "one pass, no cache",
+    "matrix_kv": "every row over the cache",
+    "matrix": "every row, no cache",
+}
+"""The four ways of the stairs in words, the usual first."""
+
 _DRAFTING = {
     "constant": "K {k}",
     "cost": "K auto, {k} at most",
@@ -25,7 +33,14 @@ def guesser(name: str) -> str:
 def lane(settings: Settings) -> str:
     """Who guesses, and how many: what tells one lane of a race from another."""
     k = f"K {settings.k}" if settings.length == "constant" else "K auto"
-    return f"{guesser(settings.drafter)}, {k}"
+    return ", ".join([guesser(settings.drafter), k, *checking(settings)])
+
+
+def checking(run: Run | Settings, *, usual: bool = False) -> list[str]:
+    """How guesses are checked; unless ``usual``, only what is not."""
+    known = usual or run.backend != next(iter(BACKENDS))
+    parts = [BACKENDS.get(run.backend, run.backend)] if known else []
+    return [*parts, "strict"] if run.numerics == "strict" else parts
 
 
 def drafting(run: Run) -> str:
