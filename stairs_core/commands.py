@@ -76,6 +76,11 @@ def race(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     recordings = open_any(args.file)
+    if args.html is not None:
+        from .render import replay  # loads plotly, which the terminal does without
+
+        replay.write(args.html, recordings, Path(args.file).name)
+        return 0
     columns = shutil.get_terminal_size().columns
     color = _paint().color and not args.no_color
     print(terminal.draw(recordings, columns, color=color, step=args.step), end="")

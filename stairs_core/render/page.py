@@ -25,6 +25,7 @@ STARTING = "Getting the models ready …"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 _SCRIPTS = ("fold", "words", "parts", "lane", "stairs", "chart", "around", "stage")
+SCRIPTS = _SCRIPTS
 _REFRESH = 0.5
 
 
