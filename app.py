@@ -59,7 +59,7 @@ def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
                 if lines.started:
                     yield {"stage": lines.value(), "notice": page.notice()}
             path = Path(folder, time.strftime("stairs-%Y%m%d-%H%M%S.jsonl"))
-            path.write_text(lines.text, encoding="utf-8", newline="\n")
+            tracefile.write(path, lines.lanes())
             yield {"stage": lines.value(running=False), **_offer(path), **_switch(idle=True)}
         yield {"recorded": gr.update(value=None)}
     except InputError as e:
@@ -111,7 +111,7 @@ def _show(path: Path, kind: page.Kind, name: str) -> Updates:
         recordings = tracefile.read(path)
     except InputError as e:
         return {"notice": page.notice(str(e))}
-    value = page.value(uuid4().hex, tracefile.dumps(recordings), recordings, kind, name)
+    value = page.value(uuid4().hex, recordings, kind, name)
     return {"stage": value, "notice": page.notice(), **_offer(path)}
 
 
@@ -136,7 +136,7 @@ def build() -> gr.Blocks:
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 _make(widgets, parts)
             with gr.Column(elem_id="results", scale=1, min_width=320):
-                stage = first.get("stage") or page.value("", "", [], "live")
+                stage = first.get("stage") or page.value("", [], "live")
                 parts["stage"] = _html("mountStage", "stage", stage, plotly=page.url(PLOTLY))
         _wire(demo, parts)
         _wire_guessers(parts)
@@ -233,7 +233,7 @@ def main() -> None:
         server_name=os.environ.get("GRADIO_SERVER_NAME") or os.environ.get("HOST") or host,
         server_port=int(os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT") or 7860),
         theme=theme.set(**look.theme()),
-        css_paths=[PAGE / "stage.css"],
+        css_paths=[PAGE / f"{name}.css" for name in page.STYLES],
         footer_links=[],
         max_file_size="100mb",
         ssr_mode=False,

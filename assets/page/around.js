@@ -41,8 +41,6 @@
       el("details", "", el("summary", "", "What these words mean"), list));
   };
 
-  Stairs.tile = () => el("div", "st-tile", el("b", ""), el("span", ""));
-
   // Called from `js_on_load` of a gr.HTML component: draws every value it is given.
   function tie(element, props, watch, draw) {
     draw(props.value);

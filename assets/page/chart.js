@@ -3,6 +3,7 @@
 (function (Stairs) {
   "use strict";
 
+  const { el } = Stairs;
   const GAP_MS = 400;
   let loading = null;
 
@@ -75,5 +76,22 @@
     }
   }
 
-  Object.assign(Stairs, { Chart });
+  // The charts of the whole run.
+  class Charts {
+    constructor(url) {
+      const node = el("div", "st-chart");
+      node.id = "chart";
+      node.setAttribute("role", "img");
+      node.setAttribute("aria-label", "Tokens against engine time, and speedup so far");
+      this.chart = new Chart(node, url);
+      this.node = el("section", "st-card st-charted",
+        el("header", "", el("h2", "", "Tokens against engine time")), node);
+    }
+
+    show({ figure }, lead) {
+      this.chart.show(figure, lead);
+    }
+  }
+
+  Object.assign(Stairs, { Chart, Charts });
 })((globalThis.Stairs ??= {}));

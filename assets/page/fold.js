@@ -8,6 +8,31 @@
 
   const COMMITTED = new Set(["accepted", "correction", "bonus"]);
 
+  const STATUSES = ["accepted", "rejected", "unchecked", "correction", "bonus", "dropped"];
+
+  // A line as in the trace file, of one as it is sent (stairs_core/render/wire.py).
+  function unpack(line, lanes) {
+    if (!Array.isArray(line)) return line;
+    const [lane, accepted, times, stop, parents, source, tokens, said] = line;
+    const [draft_seconds, verify_seconds, other_seconds, elapsed] = times.map((t) => t / 1e6);
+    const { run, steps, counts } = lanes[lane];
+    const start = run.prompt_ids.length + (counts.at(-1) || 0);
+    const event = { type: "step", lane, index: steps.length, start, accepted, draft_seconds, verify_seconds,
+      other_seconds, elapsed, stop: stop || null };
+    if (parents) event.parents = parents;
+    event.tokens = tokens.map(([id, text, status, probability, rank, draft, origin], i) => ({
+      id, text, status: STATUSES[status], source: i < tokens.length - 1 ? source : "target",
+      probability, rank, draft_probability: draft, origin: origin && { document: origin[0], at: origin[1] },
+    }));
+    const { rows } = places(event);
+    event.predictions = said.map((told, row) => {
+      if (Array.isArray(told)) return { id: told[0], text: told[1], margin: told[2] };
+      const { id, text } = event.tokens[rows.indexOf(row)];
+      return { id, text, margin: told };
+    });
+    return event;
+  }
+
   class Fold {
     // lanes: [{run, steps, stop, counts}]; counts[i]: tokens committed after step i.
     constructor() {
@@ -20,7 +45,7 @@
       const end = text.lastIndexOf("\n") + 1;
       if (end <= this.taken) return false;
       for (const line of text.slice(this.taken, end).split("\n")) {
-        if (line.trim()) this.add(JSON.parse(line));
+        if (line.trim()) this.add(unpack(JSON.parse(line), this.lanes));
       }
       this.taken = end;
       return true;
@@ -79,24 +104,36 @@
 
   // What is to be seen at step `cursor` of the leading lane; null follows the newest step.
   // A race is seen at one moment of the engine clock: the other lanes show what they had by then.
-  function look(fold, cursor, chosen) {
+  // `playing`: that moment, while it runs by itself.
+  function look(fold, cursor, chosen, playing = null) {
     const lead = fold.lead(chosen);
     const total = lead ? lead.steps.length : 0;
     const index = cursor === null ? total - 1 : Math.max(0, Math.min(cursor, total - 1));
     const last = index === total - 1;
-    const moment = last || index < 0 ? Infinity : lead.steps[index].elapsed;
+    const moment = playing ?? (last || index < 0 ? Infinity : lead.steps[index].elapsed);
     return {
       index,
       total,
       lead,
+      following: cursor === null && playing === null,
       step: lead && lead.steps[index],
+      alone: fold.lanes.find((lane) => !guesses(lane)),
       lanes: fold.lanes.map((lane) => {
         const shown = lane === lead ? index + 1 : stepsBy(lane.steps, moment);
         const tokens = shown ? lane.counts[shown - 1] : 0;
         const seconds = shown ? lane.steps[shown - 1].elapsed : 0;
-        return { lane, shown, tokens, seconds, plain: !guesses(lane) };
+        const place = shown && shown === lane.steps.length ? finish(fold, lane) : 0;
+        return { lane, shown, tokens, seconds, place, plain: !guesses(lane) };
       }),
     };
+  }
+
+  // Which lane this was to reach its end, from 1; 0 if it was stopped, or is still on its way.
+  function finish(fold, lane) {
+    const ended = ({ steps, stop }) => steps.at(-1)?.elapsed && stop && stop.reason !== "stopped";
+    if (!ended(lane)) return 0;
+    const before = (other) => ended(other) && other.steps.at(-1).elapsed < lane.steps.at(-1).elapsed;
+    return 1 + fold.lanes.filter(before).length;
   }
 
   // How many of `steps` had ended when the engine clock read `moment`.
@@ -146,5 +183,5 @@
     return text.slice(-length);
   }
 
-  Object.assign(Stairs, { Fold, look, telling, committed, guesses, path, taken, origins, before });
+  Object.assign(Stairs, { unpack, Fold, look, telling, committed, guesses, path, taken, origins, before, stepsBy });
 })((globalThis.Stairs ??= {}));

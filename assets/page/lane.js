@@ -16,12 +16,8 @@
       this.text.tabIndex = 0;
       this.text.setAttribute("role", "region");
       this.bar = el("div", "st-bar", this.fill);
-      const all = el("input", "");
-      Object.assign(all, { type: "checkbox", checked: true });
-      all.addEventListener("change", () => this.node.classList.toggle("kept-only", !all.checked));
-      const toggle = el("label", "st-toggle", all, "wrong guesses");
-      toggle.title = "Show the guesses that were rejected or never checked";
-      const head = el("header", "", this.name, toggle, this.clock);
+      this.flag = el("span", "st-flag");
+      const head = el("header", "", this.name, this.flag, this.clock);
       this.node = el("section", "st-card st-lane plain", head, this.bar, this.text);
       this.steps = [];
       this.places = [];
@@ -41,15 +37,17 @@
       this.marked = [];
     }
 
-    show({ lane, shown, tokens, seconds, plain }, current) {
-      if (this.run !== lane.run) {
-        this.run = lane.run;
+    // place: which lane this was to reach its end, from 1; 0 while it has not.
+    show({ lane, shown, tokens, seconds, plain, place }, current) {
+      if (this.lane !== lane) {
+        this.lane = lane;
         this.reset(lane.run, plain);
       }
       for (let i = this.steps.length; i < lane.steps.length; i++) this.append(lane.steps[i], plain);
       this.shade(shown, current);
-      const rate = seconds ? (tokens / seconds).toFixed(1) : "–";
-      set(this.clock, `${tokens} tokens · ${seconds.toFixed(2)} s · ${rate} tok/s`);
+      set(this.flag, place ? `⚑ ${Stairs.ranked(place)}` : "");
+      const times = seconds ? `${seconds.toFixed(2)} s · ${(tokens / seconds).toFixed(1)} tok/s` : "– s · – tok/s";
+      set(this.clock, `${tokens} tokens · ${times}`);
       this.fill.style.transform = `scaleX(${Math.min(1, tokens / lane.run.max_new_tokens)})`;
     }
 
@@ -68,14 +66,33 @@
 
     token(token, i, plain) {
       const kept = Stairs.committed(token);
-      // A line end that was not kept must not end a line.
-      const text = kept ? token.text : token.text.replace(/\n/g, "↵");
-      const span = el("span", `st-t ${plain ? "plain" : token.status}`, Stairs.readable(text));
-      if (/^\n+$/.test(text)) span.classList.add("end");
+      const span = el("span", `st-t ${plain ? "plain" : token.status}`, this.spell(token));
+      if (kept && /^\n+$/.test(token.text)) span.classList.add("end");
       if (token.origin) span.classList.add("copied");
       span.dataset.token = i;
       if (kept) this.places.push(span);
       return span;
+    }
+
+    // A line end that was not kept must not end a line. Spaces are dots where they are asked for.
+    spell(token) {
+      const kept = Stairs.committed(token);
+      if (!this.spaces) return Stairs.readable(kept ? token.text : token.text.replace(/\n/g, "↵"));
+      return Stairs.visible(token.text) + (kept ? "\n".repeat(token.text.split("\n").length - 1) : "");
+    }
+
+    // Every text anew: whether spaces are seen has changed.
+    respell(spaces) {
+      if (this.spaces === spaces) return;
+      this.spaces = spaces;
+      this.steps.forEach((group, i) => {
+        for (const span of group.children) {
+          const token = this.lane.steps[i].tokens[span.dataset.token];
+          if (token) set(span, this.spell(token));
+        }
+      });
+      this.lane?.run.prompt_tokens.forEach((text, i) =>
+        set(this.places[i], spaces ? Stairs.visible(text).replace(/↵/g, "↵\n") : Stairs.readable(text)));
     }
 
     // The wrong guesses of a tree, which do not follow one another: how many there were.
@@ -120,34 +137,51 @@
   // All lanes, and what is pointed at in their texts.
   class Race {
     constructor(pick) {
-      this.node = el("div", "st-lanes");
+      this.lanes = el("div", "st-lanes");
+      this.card = new Stairs.TokenCard();
       this.cards = [];
       this.tokens = []; // see `mark`
+      this.spaces = false;
+      const ghosts = Stairs.toggle("wrong guesses", true, (on) => this.lanes.classList.toggle("kept-only", !on),
+        "Show the guesses that were rejected or never checked");
+      const spaces = Stairs.toggle("spaces as ·", false, (on) => this.respell(on), "Show spaces and line ends");
+      const hint = el("span", "st-hint", "Point at a token, or reach it with ↑ ↓ in its text.");
+      this.node = el("div", "st-race", this.lanes, el("div", "st-tools", ghosts, spaces, hint), this.card.node);
       for (const name of ["Target alone", "Stairs"]) this.add(name);
-      this.node.addEventListener("click", (e) => {
+      this.lanes.addEventListener("click", (e) => {
         const at = this.find(e.target);
         if (at) pick(at);
       });
-      this.node.addEventListener("mouseover", (e) => this.hint(e.target));
-      this.node.addEventListener("mouseleave", () => this.mark(this.tokens));
+      this.lanes.addEventListener("mouseover", (e) => this.hint(e.target));
+      this.lanes.addEventListener("mouseleave", () => this.unhint());
+      this.lanes.addEventListener("keydown", (e) => this.key(e));
+      this.lanes.addEventListener("focusout", () => this.unhint());
+      addEventListener("scroll", () => this.card.hide(), { passive: true });
     }
 
     add(name) {
       this.cards.push(new LaneCard(name));
-      this.node.append(this.cards.at(-1).node);
+      this.lanes.append(this.cards.at(-1).node);
     }
 
-    // view: of `look`. following: the newest step is looked at, whatever it is.
-    show(view, following, running) {
+    // view: of `look`.
+    show(view, running) {
+      const { following } = view;
       this.view = view;
       while (this.cards.length > view.lanes.length) this.cards.pop().node.remove();
       while (this.cards.length < view.lanes.length) this.add("");
       view.lanes.forEach((seen, i) => {
         const leads = seen.lane === view.lead;
+        this.cards[i].respell(this.spaces);
         this.cards[i].show(seen, leads || !following ? seen.shown - 1 : -1);
         this.cards[i].node.classList.toggle("leads", leads && view.lanes.length > 2);
         if (!following || !running) this.cards[i].follow(seen.shown - 1);
       });
+    }
+
+    respell(spaces) {
+      this.spaces = spaces;
+      for (const card of this.cards) card.respell(spaces);
     }
 
     // Marks where `tokens` of the leading lane were copied from, until something else is marked.
@@ -162,10 +196,42 @@
 
     hint(target) {
       const { span, step, lane } = this.find(target) || {};
-      const token = step?.tokens[Number(span.dataset.token)];
-      if (token?.origin) this.point([token], lane);
-      else this.point(this.tokens, this.view?.lead);
-      if (token && !span.title) span.title = Stairs.hint(step, token, span.classList.contains("plain"));
+      const token = step?.tokens[span.dataset.token];
+      if (!token) return this.unhint();
+      this.at?.classList.remove("pointed");
+      this.at = span;
+      span.classList.add("pointed");
+      this.point(token.origin ? [token] : this.tokens, token.origin ? lane : this.view.lead);
+      this.card.show(span, lane, step, token);
+    }
+
+    unhint() {
+      this.at?.classList.remove("pointed");
+      this.at = null;
+      this.card.hide();
+      this.point(this.tokens, this.view?.lead);
+    }
+
+    // In a text that has the focus, ↑ and ↓ go from token to token, first to that of the cursor.
+    key(event) {
+      if (event.key === "Escape") return this.unhint();
+      const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+      if (!by || !event.target.classList.contains("st-text")) return;
+      event.preventDefault();
+      const card = this.cards.find((c) => c.text === event.target);
+      const spans = [...card.words.querySelectorAll(".st-t[data-token]")].filter((s) => s.offsetParent);
+      const here = spans.indexOf(this.at);
+      const start = spans.findLastIndex((s) => Number(s.parentNode.dataset.step) < this.shown(card));
+      const to = spans[here < 0 ? Math.max(0, start) : Math.max(0, Math.min(here + by, spans.length - 1))];
+      if (!to) return;
+      const { top, bottom } = to.getBoundingClientRect();
+      const box = card.text.getBoundingClientRect();
+      if (top < box.top || bottom > box.bottom) card.text.scrollTop += top - box.top - box.height * 0.4;
+      this.hint(to);
+    }
+
+    shown(card) {
+      return this.view.lanes[this.cards.indexOf(card)].shown;
     }
 
     // The token of a text that is pointed at: {span, lane, step}.

@@ -16,6 +16,110 @@
     if (node.textContent !== text) node.textContent = text;
   }
 
+  // A button; `keys` are shown as its tooltip, `name` is said where its text is a mark.
+  function button(text, act, keys = "", name = "") {
+    const node = el("button", "st-button", el("span", "", text));
+    node.type = "button";
+    if (name) node.setAttribute("aria-label", name);
+    node.title = [name, keys && `(${keys})`].filter(Boolean).join(" ");
+    node.addEventListener("click", act);
+    return node;
+  }
+
+  // A labelled checkbox. act: told whether it is checked.
+  function toggle(text, checked, act, title = "") {
+    const box = el("input", "");
+    Object.assign(box, { type: "checkbox", checked });
+    box.addEventListener("change", () => act(box.checked));
+    const label = el("label", "st-toggle", box, text);
+    label.title = title;
+    return label;
+  }
+
+  const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  // Numbers in tiles: [{value, label, meaning, tone}].
+  function tiles(node, numbers) {
+    while (node.children.length > numbers.length) node.lastChild.remove();
+    numbers.forEach((n, i) => {
+      const tile = node.children[i] || node.appendChild(el("div", "st-tile", el("b", ""), el("span", "")));
+      set(tile.children[0], n.value);
+      set(tile.children[1], n.label);
+      tile.title = n.meaning;
+      tile.className = `st-tile ${n.tone}`;
+    });
+  }
+
+  // One of several views at a time, each under a tab. Arrows move between tabs, as in any tab list.
+  class Tabs {
+    constructor(views, stage, chosen) {
+      this.chosen = chosen;
+      this.views = views;
+      this.made = views.map(() => null);
+      this.stage = stage;
+      this.tabs = views.map(({ id, label }, i) => {
+        const tab = el("button", "st-tab", label);
+        Object.assign(tab, { type: "button", id: `tab-${id}` });
+        tab.setAttribute("role", "tab");
+        tab.setAttribute("aria-controls", `view-${id}`);
+        tab.addEventListener("click", () => this.choose(i));
+        return tab;
+      });
+      this.list = el("div", "st-tabs", ...this.tabs);
+      this.list.setAttribute("role", "tablist");
+      this.list.setAttribute("aria-label", "Views of the step");
+      this.list.addEventListener("keydown", (e) => this.key(e));
+      this.panels = views.map(({ id }) => {
+        const panel = el("div", "st-view");
+        panel.id = `view-${id}`;
+        panel.setAttribute("role", "tabpanel");
+        panel.setAttribute("aria-labelledby", `tab-${id}`);
+        return panel;
+      });
+      this.node = el("section", "st-card st-views", this.list, ...this.panels);
+      this.choose(0);
+    }
+
+    get id() {
+      return this.views[this.at].id;
+    }
+
+    choose(i) {
+      this.at = i;
+      this.tabs.forEach((tab, j) => {
+        tab.setAttribute("aria-selected", j === i);
+        tab.tabIndex = j === i ? 0 : -1;
+        this.panels[j].hidden = j !== i;
+      });
+      if (!this.made[i]) {
+        this.made[i] = this.views[i].make(this.stage);
+        this.panels[i].append(this.made[i].node);
+      }
+      this.chosen();
+    }
+
+    // By id; true if there is such a view.
+    open(id) {
+      const i = this.views.findIndex((view) => view.id === id);
+      if (i >= 0) this.choose(i);
+      return i >= 0;
+    }
+
+    show(view) {
+      this.made[this.at].show(view);
+    }
+
+    key(event) {
+      const last = this.tabs.length - 1;
+      const to = { ArrowLeft: this.at ? this.at - 1 : last, ArrowRight: this.at < last ? this.at + 1 : 0,
+        Home: 0, End: last }[event.key];
+      if (to === undefined) return;
+      event.preventDefault();
+      this.choose(to);
+      this.tabs[to].focus();
+    }
+  }
+
   // The statuses of a step's tokens; the many wrong ones of a tree are one.
   function stack({ tokens, parents }) {
     const all = tokens.map((t) => t.status);
@@ -108,5 +212,5 @@
     return cell;
   }
 
-  Object.assign(Stairs, { el, set, Strip, Table });
+  Object.assign(Stairs, { el, set, button, toggle, calm, tiles, views: [], Tabs, Strip, Table });
 })((globalThis.Stairs ??= {}));

@@ -1,31 +1,31 @@
 // The stage: one cursor over the steps of a race, and everything that is drawn at it.
 //
-// Python sends `value = {run, trace, running, source, facts, table, figure}`: `trace` is the text
-// of the trace file, which only grows while `run` stays the same; `facts` holds the numbers and the
-// verdict for each lane as the leading one, worded in Python from its metrics, `table` all lanes
-// side by side; `figure` is plotly JSON. The rest is read off the trace.
+// Python sends `value = {run, trace, running, source, facts, table, …}`: `trace` is the lines of
+// the trace, which only grow while `run` stays the same; `facts` holds the numbers and the verdict
+// for each lane as the leading one, worded in Python from its metrics, `table` all lanes side by
+// side. The rest is read off the trace.
+//
+// The race is always seen; below it is one of `Stairs.views`, each {id, label, make(stage)}, where
+// make gives {node, show(view)}: `view` is what `look` (fold.js) says is to be seen.
 (function (Stairs) {
   "use strict";
 
   const { el, set } = Stairs;
-  const STAIRS_MS = 200; // while a run streams, the stairs change no faster than eyes can follow
+  const VIEW_MS = 200; // while a run streams, views change no faster than eyes can follow
   const SPOKEN_MS = 4000; // a screen reader is told no more often than this
-  const PLAY_MS = 900;
   const TREE = { rows: 11, stack: 8 }; // what is seen of a tree at once; the rest is scrolled to
-  const KEYS = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10, Home: -Infinity, End: Infinity };
 
   class Stage {
     constructor(root, plotlyUrl) {
       this.root = root;
-      this.cursor = null;
+      this.at = null; // the step under the cursor; null: the newest, whatever it is
       this.fold = new Stairs.Fold();
-      this.build();
-      this.chart = new Stairs.Chart(this.chartNode, plotlyUrl);
-      this.listen();
+      this.build(plotlyUrl);
+      this.root.tabIndex = -1;
+      this.root.addEventListener("keydown", (e) => this.cursorBar.key(e));
     }
 
-    build() {
-      const card = (name, ...content) => el("section", `st-card ${name}`, ...content);
+    build(plotlyUrl) {
       this.numbers = el("div", "st-numbers");
       this.numbers.id = "summary";
       this.leading = el("p", "st-leading");
@@ -34,41 +34,21 @@
       this.verdict.id = "verdict";
       this.source = el("p", "st-source");
       this.race = new Stairs.Race((at) => this.pick(at));
-      this.title = el("h2", "", "No step yet");
-      this.time = el("span", "st-clock");
-      this.stairs = new Stairs.Staircase((tokens) => this.race.mark(tokens));
-      this.chartNode = el("div", "st-chart");
-      this.chartNode.id = "chart";
-      this.chartNode.setAttribute("role", "img");
-      this.chartNode.setAttribute("aria-label", "Tokens against engine time, and speedup so far");
-      this.strip = new Stairs.Strip((i) => this.go(i));
-      this.slider = el("input", "st-scrub");
-      Object.assign(this.slider, { type: "range", min: 0, max: 0, value: 0 });
-      this.slider.setAttribute("aria-label", "Step");
-      this.play = el("button", "st-button", "Play");
-      this.play.type = "button";
+      this.cursorBar = new Stairs.Cursor(this);
+      this.tabs = new Stairs.Tabs(Stairs.views, this, () => this.drawView());
+      this.charts = new Stairs.Charts(plotlyUrl, this);
       this.spoken = el("p", "st-spoken");
       this.spoken.setAttribute("aria-live", "polite");
       this.root.classList.add("st-stage");
       this.root.append(
-        card("st-top", this.source, this.table.node, this.leading, this.numbers, this.verdict),
+        el("section", "st-card st-top", this.source, this.table.node, this.leading, this.numbers, this.verdict),
         this.race.node,
-        el("div", "st-two",
-          card("st-now", el("header", "", this.title, this.time), this.stairs.note,
-            this.stairs.grid, this.stairs.detail),
-          card("st-charted", el("header", "", el("h2", "", "Tokens against engine time")),
-            this.chartNode)),
-        card("st-all", el("header", "", el("h2", "", "Every step"), this.play), this.strip.node,
-          this.slider, Stairs.legend()),
+        this.cursorBar.node,
+        this.tabs.node,
+        this.charts.node,
+        el("section", "st-card st-words-of", Stairs.legend()),
         this.spoken,
       );
-    }
-
-    listen() {
-      this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
-      this.play.addEventListener("click", () => this.toggle());
-      this.root.tabIndex = -1;
-      this.root.addEventListener("keydown", (e) => this.key(e));
     }
 
     // A new value from Python.
@@ -78,7 +58,7 @@
       if (other && value.running) this.comeIntoView();
       this.value = value;
       this.fold.push(value.trace);
-      if (other && !value.running && value.trace) this.cursor = Stairs.telling(this.fold.lead());
+      if (other && !value.running && value.trace) this.at = Stairs.telling(this.fold.lead());
       this.drawFacts();
       if (value.running) this.drawSoon();
       else this.draw();
@@ -86,8 +66,8 @@
 
     restart(run) {
       this.run = run;
-      this.halt();
-      this.cursor = null;
+      this.cursorBar.halt();
+      this.at = null;
       this.chosen = null;
       this.fold = new Stairs.Fold();
     }
@@ -96,12 +76,21 @@
       return this.fold.lead(this.chosen);
     }
 
+    get cursor() {
+      return this.at;
+    }
+
+    // When the last lane ends, on the engine clock.
+    get end() {
+      return Math.max(0, ...this.fold.lanes.map((lane) => lane.steps.at(-1)?.elapsed || 0));
+    }
+
     // Another lane leads: its numbers, its stairs.
     choose(i) {
-      this.halt();
+      this.cursorBar.halt();
       this.chosen = i;
-      this.cursor = null;
-      this.stairsAt = 0;
+      this.at = null;
+      this.viewAt = 0;
       this.drawFacts();
       this.draw();
     }
@@ -109,8 +98,7 @@
     // On a phone the race is below the Run button.
     comeIntoView() {
       if (this.root.getBoundingClientRect().top < innerHeight * 0.6) return;
-      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-      this.root.scrollIntoView({ behavior: calm ? "auto" : "smooth" });
+      this.root.scrollIntoView({ behavior: Stairs.calm() ? "auto" : "smooth" });
     }
 
     // What Python worded: numbers, verdict, where the run comes from.
@@ -123,23 +111,16 @@
       this.table.show(table, lanes, lead);
       this.leading.hidden = this.table.node.hidden;
       set(this.leading, this.lead ? `Numbers and stairs of: ${Stairs.readable(this.lead.run.name)}` : "");
-      while (this.numbers.children.length > numbers.length) this.numbers.lastChild.remove();
-      numbers.forEach((n, i) => {
-        const tile = this.numbers.children[i] || this.numbers.appendChild(Stairs.tile());
-        set(tile.children[0], n.value);
-        set(tile.children[1], n.label);
-        tile.title = n.meaning;
-        tile.className = `st-tile ${n.tone}`;
-      });
+      Stairs.tiles(this.numbers, numbers);
       set(this.verdict, verdict.text);
       this.verdict.className = `st-verdict ${verdict.state}`;
       set(this.source, Stairs.readable(source.text));
       this.source.className = `st-source ${source.kind}`;
-      this.chart.show(this.value.figure, lead);
+      this.charts.show(this.value, lead);
       this.speak(`${verdict.text} ${numbers.map((n) => `${n.label}: ${n.value}`).join(", ")}`);
     }
 
-    // One drawing a frame, however many values arrive; the stairs less often.
+    // One drawing a frame, however many values arrive; the views less often.
     drawSoon() {
       this.frame ??= requestAnimationFrame(() => {
         this.frame = null;
@@ -147,41 +128,28 @@
       });
     }
 
-    draw() {
-      const view = Stairs.look(this.fold, this.cursor, this.chosen);
+    draw(moment = null) {
+      const view = Stairs.look(this.fold, this.at, this.chosen, moment);
       if (!view.lead) return;
-      const following = this.cursor === null;
-      this.race.show(view, following, this.value.running);
       const { tree, run } = view.lead;
-      const tall = tree ? TREE.rows : run.k + 1;
-      this.strip.show(view.lead, view.index, tree ? TREE.stack : tall);
-      this.drawScrubber(view);
+      view.tall = tree ? TREE.rows : run.k + 1;
+      this.race.show(view, this.value.running);
+      this.cursorBar.show(view, tree ? TREE.stack : view.tall);
+      this.view = view;
       const now = performance.now();
-      if (this.value.running && now - (this.stairsAt || 0) < STAIRS_MS) return;
-      this.stairsAt = now;
-      this.strip.follow();
-      this.drawStep(view, tall);
+      if (this.value.running && now - (this.viewAt || 0) < VIEW_MS) return;
+      this.viewAt = now;
+      this.cursorBar.tell(view);
+      this.drawView();
     }
 
-    drawStep(view, tall) {
-      this.stairs.show(view.lead, view.step, tall);
-      if (!view.step) {
-        set(this.title, "No step yet");
-        set(this.time, "");
-        return;
-      }
-      set(this.title, `Step ${view.index + 1} of ${view.total}: ${Stairs.headline(view.step)}`);
-      const { draft_seconds: draft, verify_seconds: verify } = view.step;
-      const parts = [[draft, "guessing"], [verify, "checking"]].filter(([s]) => s > 0);
-      set(this.time, parts.map(([s, what]) => `${Stairs.seconds(s)} ${what}`).join(" · "));
+    drawView() {
+      if (this.view) this.tabs.show(this.view);
     }
 
-    drawScrubber({ index, total, step }) {
-      this.slider.max = Math.max(0, total - 1);
-      this.slider.value = index;
-      this.slider.disabled = total < 2;
-      const words = step ? `Step ${index + 1} of ${total}: ${Stairs.headline(step)}` : "No step yet";
-      this.slider.setAttribute("aria-valuetext", words);
+    // Marks where `tokens` of the leading lane were copied from, in the texts of the race.
+    mark(tokens) {
+      this.race.mark(tokens);
     }
 
     // The cursor. The last step means: follow whatever comes.
@@ -189,46 +157,25 @@
       const total = this.lead?.steps.length || 0;
       if (!total) return;
       const next = Math.max(0, Math.min(index, total - 1));
-      this.cursor = next === total - 1 ? null : next;
-      this.stairsAt = 0;
+      this.at = next === total - 1 ? null : next;
+      this.viewAt = 0;
       this.draw();
     }
 
     step(by) {
       const total = this.lead?.steps.length || 0;
-      this.go((this.cursor ?? total - 1) + by);
+      this.go((this.at ?? total - 1) + by);
     }
 
-    key(event) {
-      if (event.altKey || event.ctrlKey || event.metaKey || event.target.type === "radio") return;
-      if (event.key === " " && !event.target.closest("button, summary, [type=checkbox]")) {
-        event.preventDefault();
-        this.toggle();
-        return;
-      }
-      const by = KEYS[event.key];
-      if (by === undefined) return;
-      event.preventDefault();
-      this.halt();
-      this.step(by);
+    // Every lane as it was when the engine clock read `moment`; the cursor goes along.
+    moveTo(moment) {
+      this.at = Math.max(0, Stairs.stepsBy(this.lead.steps, moment) - 1);
+      this.draw(moment);
     }
 
-    toggle() {
-      if (this.playing) return this.halt();
-      if (this.cursor === null) this.go(0);
-      this.root.classList.add("playing");
-      set(this.play, "Pause");
-      this.playing = setInterval(() => {
-        this.step(1);
-        if (this.cursor === null) this.halt();
-      }, PLAY_MS);
-    }
-
-    halt() {
-      clearInterval(this.playing);
-      this.playing = null;
-      this.root.classList.remove("playing");
-      set(this.play, "Play");
+    // Playing has ended where it is.
+    rest() {
+      if (this.at !== null) this.go(this.at);
     }
 
     // A click on a token goes to its step; another lane that guesses leads from then on.

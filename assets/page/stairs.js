@@ -141,5 +141,21 @@
     }
   }
 
+  // The stairs of the step, and beside them what computing them takes, four ways.
+  class StepView {
+    constructor(stage) {
+      this.stairs = new Staircase((tokens) => stage.mark(tokens));
+      this.backends = new Stairs.Backends();
+      const { note, grid, detail } = this.stairs;
+      this.node = el("div", "st-two", el("div", "st-now", note, grid, detail), this.backends.node);
+    }
+
+    show({ lead, step, tall }) {
+      this.stairs.show(lead, step, tall);
+      this.backends.show(lead, step, tall);
+    }
+  }
+
+  Stairs.views.push({ id: "stairs", label: "Stairs", make: (stage) => new StepView(stage) });
   Object.assign(Stairs, { Staircase });
 })((globalThis.Stairs ??= {}));

@@ -141,14 +141,18 @@
     return `${name}, guessed ${after}, ${MEANING[token.status]}${why}${drawn}.`;
   }
 
-  // A token of a lane's text, on two lines or three.
-  function hint(step, token, plain) {
-    const at = step.rows[step.tokens.indexOf(token)];
-    const asked = Stairs.path(step).includes(at);
-    const margin = asked ? `; margin ${step.predictions[at].margin.toPrecision(3)}` : "";
-    const lines = [`${visible(token.text)} (token ${token.id})${margin}`,
-      MEANING[plain ? "plain" : token.status], copied([token])];
-    return lines.filter(Boolean).join("\n");
+  // 0.8312 as 83 %; nothing where it is not known.
+  function percent(p) {
+    if (p === undefined || p === null) return "";
+    if (p > 0 && p < 0.001) return "under 0.1 %";
+    return `${(100 * p).toFixed(p < 0.0995 || (p > 0.995 && p < 1) ? 1 : 0)} %`;
+  }
+
+  // 1 as first, 21 as 21st.
+  function ranked(n) {
+    if (n <= ORDINALS.length) return ordinal(n - 1);
+    const teen = n % 100 > 10 && n % 100 < 14;
+    return n + ((!teen && ["th", "st", "nd", "rd"][n % 10]) || "th");
   }
 
   // Where copied tokens stood, counted from 1; nothing where none was copied.
@@ -166,6 +170,6 @@
   const seconds = (s) => (s < 0.9995 ? `${(s * 1000).toFixed(s < 0.0995 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 
   Object.assign(Stairs, {
-    MEANING, readable, visible, quote, headline, explain, row, node, hint, copied, number, seconds,
+    MEANING, readable, visible, quote, headline, explain, row, node, copied, percent, ranked, number, seconds,
   });
 })((globalThis.Stairs ??= {}));

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ..trace import Event, Recording, Run, Step, Stop, event
-from . import charts, facts
+from ..trace import Event, Recording, Run, Step, Stop
+from . import charts, facts, wire
 from .facts import Kind
 
 PROMPTS = {
@@ -24,13 +24,17 @@ QUEUED = "Waiting for the machine …"
 STARTING = "Getting the models ready …"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
-_SCRIPTS = ("fold", "words", "parts", "lane", "stairs", "chart", "around", "stage")
-SCRIPTS = _SCRIPTS
+SCRIPTS = (
+    *("fold", "words", "parts", "token", "lane", "stairs", "backends", "chart", "cursor"),
+    *("around", "stage"),
+)
+"""The browser's side, in the order in which it is loaded (assets/page)."""
+STYLES = ("stage",)
 _REFRESH = 0.5
 
 
 class Lines:
-    """A trace that grows while its run goes on. ``text``: its lines so far.
+    """A trace that grows while its run goes on. ``text``: its lines so far, as they are sent.
 
     Numbers and figure are made anew twice a second, however often ``value`` is asked.
     """
@@ -45,7 +49,7 @@ class Lines:
 
     def add(self, records: Iterable[tuple[int, Event]]) -> None:
         for lane, record in records:
-            self.text += json.dumps(event(lane, record), ensure_ascii=False) + "\n"
+            self.text += wire.line(lane, record)
             if isinstance(record, Run):
                 self._lanes[lane] = record, []
             elif isinstance(record, Step):
@@ -70,21 +74,22 @@ class Lines:
         now = time.monotonic()
         if not running or now - self._made > _REFRESH:
             self._made = now
-            self._facts = value(self._run, "", self.lanes(), "live", running=running)
+            self._facts = around(self._run, self.lanes(), "live", running=running)
         return {**self._facts, "trace": self.text}
 
 
-def value(
-    run: str, text: str, lanes: Sequence[Recording], kind: Kind, name: str = "", *, running=False
-) -> dict[str, Any]:
-    """The value of the stage.
+def value(run: str, lanes: Sequence[Recording], kind: Kind, name: str = "") -> dict[str, Any]:
+    """The value of the stage for a run that is over. ``run`` tells it from any other; ``name``: the
+    file it comes from."""
+    return {**around(run, lanes, kind, name), "trace": wire.lines(lanes)}
 
-    ``run`` tells one run from the next; while it stays, ``text``, the lines of the trace so far,
-    may only grow. ``lanes``: the same, parsed. ``name``: the file a recording comes from.
-    """
+
+def around(
+    run: str, lanes: Sequence[Recording], kind: Kind, name: str = "", *, running: bool = False
+) -> dict[str, Any]:
+    """All of the stage's value but the trace, which may only grow while ``run`` stays."""
     return {
         "run": run,
-        "trace": text,
         "running": running,
         "source": {"kind": kind, "text": facts.source(lanes, kind, name)},
         "facts": facts.facts(lanes, running),
@@ -111,7 +116,7 @@ def url(path: Path) -> str:
 
 def scripts(folder: Path) -> str:
     """The tags that load the stage, in order, and anew when a file has changed."""
-    paths = [folder / f"{name}.js" for name in _SCRIPTS]
+    paths = [folder / f"{name}.js" for name in SCRIPTS]
     return "".join(f'<script src="{url(p)}?{p.stat().st_mtime_ns:x}"></script>' for p in paths)
 
 

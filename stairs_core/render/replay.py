@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import tracefile
 from ..errors import InputError
 from ..trace import Recording
 from . import page
@@ -37,11 +36,10 @@ _MOUNT = 'Stairs.mountReplay(document.getElementById("stage"), {});'
 
 def html(recordings: Sequence[Recording], title: str) -> str:
     """The file. ``title``: what the recording is called, in the tab and on the page."""
-    text = tracefile.dumps(recordings)
-    value = page.value("replay", text, recordings, "recorded", title)
+    value = page.value("replay", recordings, "recorded", title)
     value["figure"] = ""  # its library is larger than all the rest: tables tell the same
     scripts = [(PAGE / f"{name}.js").read_text(encoding="utf-8") for name in page.SCRIPTS]
-    style = (PAGE / "stage.css").read_text(encoding="utf-8")
+    styles = [(PAGE / f"{name}.css").read_text(encoding="utf-8") for name in page.STYLES]
     return "\n".join(
         [
             "<!doctype html>",
@@ -51,7 +49,7 @@ def html(recordings: Sequence[Recording], title: str) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_words(title)} · Stairs</title>",
-            f"<style>{_inside(style)}{_BODY}</style>",
+            f"<style>{_inside("".join(styles))}{_BODY}</style>",
             "</head>",
             "<body>",
             f"<script>{_THEME}</script>",

@@ -1,0 +1,63 @@
+// All that is known of one token, in a card beside it.
+(function (Stairs) {
+  "use strict";
+
+  const { el } = Stairs;
+
+  // Rows of [name, value] for a token of a step; what a trace does not tell is left out.
+  function told(lane, step, token) {
+    const i = step.tokens.indexOf(token);
+    const row = step.rows[i];
+    const own = i === step.tokens.length - 1;
+    const said = step.predictions[row];
+    const plain = !Stairs.guesses(lane);
+    const first = token.rank === 1 || said.id === token.id;
+    const rows = [
+      ["status", Stairs.MEANING[plain ? "plain" : token.status]],
+      ["by", own ? "the target" : `${Stairs.readable(token.source)}${token.status === "accepted" ? ", free" : ""}`],
+      ["target's probability", token.probability === undefined ? "" :
+        `${Stairs.percent(token.probability)}, its ${Stairs.ranked(token.rank)} choice`],
+      ["draft's probability", Stairs.percent(token.draft_probability)],
+      ["target would say", first || lane.run.engine ? "" : `${Stairs.visible(said.text)} (token ${said.id})`],
+      ["margin", lane.run.engine ? "" : `${said.margin.toPrecision(3)} logits, first over second choice`],
+      ["copied", Stairs.copied([token]).replace(/^Copied /, "")],
+      ["step", `${step.index + 1}, place ${i + 1} of ${step.tokens.length}`],
+    ];
+    return rows.filter(([, value]) => value);
+  }
+
+  class TokenCard {
+    constructor() {
+      this.title = el("b", "");
+      this.rows = el("dl", "");
+      this.node = el("div", "st-card st-token", this.title, this.rows);
+      this.node.id = "token-card";
+      this.node.setAttribute("role", "status");
+      this.node.hidden = true;
+    }
+
+    show(span, lane, step, token) {
+      this.title.textContent = lane.run.engine ? "no text in this log" :
+        `${Stairs.visible(token.text)}  · token ${token.id}`;
+      this.rows.replaceChildren(...told(lane, step, token).flatMap(([name, value]) =>
+        [el("dt", "", name), el("dd", "", value)]));
+      this.node.hidden = false;
+      this.place(span.getClientRects()[0] || span.getBoundingClientRect());
+    }
+
+    // Under the token, or over it where there is no room; always inside the window.
+    place(at) {
+      const { offsetWidth: width, offsetHeight: height } = this.node;
+      const left = Math.max(8, Math.min(at.left, innerWidth - width - 12));
+      const below = at.bottom + 8 + height < innerHeight;
+      this.node.style.left = `${left}px`;
+      this.node.style.top = `${below ? at.bottom + 8 : Math.max(8, at.top - height - 8)}px`;
+    }
+
+    hide() {
+      this.node.hidden = true;
+    }
+  }
+
+  Object.assign(Stairs, { TokenCard });
+})((globalThis.Stairs ??= {}));
