@@ -1,7 +1,12 @@
-"""A recording as one HTML file: the stage's own code in it, no server, no network."""
+"""A recording as one HTML file: the stage's own code in it, no server, no network.
+
+The library that draws figures is larger than all the rest, and left out: ``Stairs.mountReplay``
+shows what they would show as tables.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import html as markup
 import json
 import os
@@ -37,7 +42,6 @@ _MOUNT = 'Stairs.mountReplay(document.getElementById("stage"), {});'
 def html(recordings: Sequence[Recording], title: str) -> str:
     """The file. ``title``: what the recording is called, in the tab and on the page."""
     value = page.value("replay", recordings, "recorded", title)
-    value["figure"] = ""  # its library is larger than all the rest: tables tell the same
     scripts = [(PAGE / f"{name}.js").read_text(encoding="utf-8") for name in page.SCRIPTS]
     styles = [(PAGE / f"{name}.css").read_text(encoding="utf-8") for name in page.STYLES]
     return "\n".join(
@@ -49,7 +53,7 @@ def html(recordings: Sequence[Recording], title: str) -> str:
             f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{_words(title)} · Stairs</title>",
-            f"<style>{_inside("".join(styles))}{_BODY}</style>",
+            f"<style>{_inside(''.join(styles))}{_BODY}</style>",
             "</head>",
             "<body>",
             f"<script>{_THEME}</script>",
@@ -66,12 +70,13 @@ def html(recordings: Sequence[Recording], title: str) -> str:
 def write(path: str | Path, recordings: Sequence[Recording], title: str) -> None:
     """Whole or not at all. Raises InputError, in one sentence, where it cannot be written."""
     path, data = Path(path), html(recordings, title).encode("utf-8")
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.parent / f".stairs-replay-{os.getpid()}"
     try:
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as e:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise InputError(f"The replay cannot be written to {path}: {e.strerror}.") from e
 
 
