@@ -82,8 +82,9 @@ def parser() -> argparse.ArgumentParser:
     race.add_argument("--lanes", default="none,model", help="drafters, with commas between them")
     _add_decoding(race)
     show = command("show", commands.show, "Draw a trace in the terminal.")
-    show.add_argument("file", metavar="FILE", help="a trace that --trace or the page has saved")
+    show.add_argument("file", metavar="FILE", help="a trace, or a log of vLLM or llama.cpp")
     show.add_argument("--step", type=int, metavar="N", help="the stairs of step N, from 1")
+    show.add_argument("--html", metavar="FILE", help="write a replay that any browser opens")
     show.add_argument("--no-color", action="store_true", help="marks only")
     bench = command(
         "bench",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import metrics, trace, tracefile, verdicts
 from .errors import InputError
+from .opening import open_any
 from .render import terminal
 from .render.cells import Paint, visible
 from .sampling import Sampling
@@ -74,7 +75,12 @@ def race(args: argparse.Namespace) -> int:
 
 
 def show(args: argparse.Namespace) -> int:
-    recordings = tracefile.read(args.file)
+    recordings = open_any(args.file)
+    if args.html is not None:
+        from .render import replay  # loads plotly, which the terminal does without
+
+        replay.write(args.html, recordings, Path(args.file).name)
+        return 0
     columns = shutil.get_terminal_size().columns
     color = _paint().color and not args.no_color
     print(terminal.draw(recordings, columns, color=color, step=args.step), end="")

@@ -147,6 +147,7 @@ class Runner:
             numerics=settings.numerics,
             sampling=settings.sampling,
             references=tuple(document.name for document in self._references),
+            pair=pair.name,
         )
 
 

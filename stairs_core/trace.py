@@ -127,7 +127,7 @@ class Run:
     None for greedy decoding. ``references``: the names of the documents that could be copied from.
     ``parameters`` and ``bytes``: of target and draft (0: none). ``prices``: of the lane's own
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
-    trace has no texts, no ids, and no times but those that the log tells.
+    trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked for.
     """
 
     name: str
@@ -155,12 +155,14 @@ class Run:
     bytes: tuple[int, ...] = ()
     prices: tuple[Prices, ...] = ()
     engine: str | None = None
+    pair: str | None = None
     schema: int = SCHEMA
 
     @property
     def comparable(self) -> bool:
-        """Whether another lane must have written the same text; chance may have parted them."""
-        return self.sampling is None or self.sampling.comparable
+        """Whether another lane must have written the same text; chance may have parted them.
+        What has no text is never compared."""
+        return self.engine is None and (self.sampling is None or self.sampling.comparable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,9 @@ def event(lane: int, record: Event) -> dict[str, Any]:
     return {"type": name, "lane": lane, **dataclasses.asdict(record, dict_factory=_plain)}
 
 
-_RARE = {"origin", "parents", "probability", "rank", "draft_probability", "agrees", "engine"}
+_RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
+    *("agrees", "engine", "pair")
+}
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -44,23 +44,34 @@ def write(path: str | Path, recordings: Iterable[Recording]) -> None:
 
 def read(path: str | Path) -> list[Recording]:
     """The lanes of a trace file. Raises InputError, in one sentence, for anything else."""
+    return decode(fetch(path), Path(path).name)
+
+
+def fetch(path: str | Path) -> bytes:
+    """The bytes of what may be a trace. Raises InputError for what is too long, or unreadable."""
     path = Path(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
             size = max(len(data), path.stat().st_size)
-        if size > MAX_BYTES:
-            raise InputError(
-                f"{path.name} is {size / 2**20:.0f} MB; a trace can have {MAX_BYTES >> 20} MB at "
-                "most: record a shorter run."
-            )
-        # Not final: where the file was cut inside a character, its last line is what is cut off.
-        text, _ = codecs.utf_8_decode(data, "strict", False)
-        return loads(text, path.name)
     except OSError as e:
         raise InputError(f"{path} cannot be read: {e.strerror}.") from e
+    if size > MAX_BYTES:
+        raise InputError(
+            f"{path.name} is {size / 2**20:.0f} MB; a trace can have {MAX_BYTES >> 20} MB at "
+            "most: record a shorter run."
+        )
+    return data
+
+
+def decode(data: bytes, name: str = "the trace") -> list[Recording]:
+    """Same as ``read``, from the bytes of a file called ``name``."""
+    try:
+        # Not final: where the file was cut inside a character, its last line is what is cut off.
+        text, _ = codecs.utf_8_decode(data, "strict", False)
     except UnicodeDecodeError as e:
-        raise InputError(f"{path.name} is not a Stairs trace: it is not UTF-8 text.") from e
+        raise InputError(f"{name} is not a Stairs trace: it is not UTF-8 text.") from e
+    return loads(text, name)
 
 
 def loads(text: str, name: str = "the trace") -> list[Recording]:

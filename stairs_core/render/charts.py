@@ -138,5 +138,6 @@ def _rounded(values: Sequence[float]) -> list[float]:
 
 
 def _plain(text: str) -> str:
-    """plotly reads some tags in names; a trace may come from anybody."""
+    """plotly reads some tags in names, and refuses half a character; a trace may hold both."""
+    text = text.encode("utf-8", "replace").decode()
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -86,7 +86,9 @@ def verdict(first: Lane, lead: Lane, running: bool = False) -> dict[str, str]:
         return {"state": "open", "text": "Nothing has run yet."}
     both = _compare(first, lead)
     if both is None:
-        said = "Same text: not compared, the trace does not hold both lanes."
+        log = lead is not None and lead.run.engine
+        why = "a log holds no texts" if log else "the trace does not hold both lanes"
+        said = f"Same text: not compared, {why}."
         return {"state": "open", "text": said}
     if both.identical is None:
         said = "Same text: not compared, each lane drew its own; both follow the target's law."
@@ -116,6 +118,9 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
     if not lanes:
         return ""
     run = lanes[-1].run
+    if run.engine:
+        said = f"“{name}”, a log of {run.engine}: {run.target}, {words.drafting(run)} at most."
+        return f"{said} It tells which guesses held, but no texts and no times."
     place = f"{run.hardware}, {run.dtype}"
     if kind == "live":
         return f"On {place}: {_setting(lanes)}."

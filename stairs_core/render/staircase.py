@@ -16,6 +16,7 @@ STYLES = {
     "unchecked": ("·", "·", "┄", "2"),
     "dropped": ("/", "/", "∅", "2;9"),
 }
+_NONE = "–"
 MEANING = (
     "Each row is the text so far and one more guess, in a tree under the guess that it follows; "
     "after the arrow, how the target goes on there, and by how many logits its favourite leads. ✓ "
@@ -48,7 +49,7 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
     for i, row in rows:
         gap = " " * (left - sum(width(text) for text, _ in row))
         body = "".join(paint(*part) for part in row) + gap
-        margin = f"{step.predictions[i].margin:7.2f}"
+        margin = f"{_NONE:>7}" if recording.run.engine else f"{step.predictions[i].margin:7.2f}"
         mark, sgr = _mark(step, i, path)
         tail = paint(f"→ {pad(said[i], right)} {margin} {mark}", sgr)
         lines.append(f"{i:>{digits}} {body} {tail}".rstrip())

@@ -60,6 +60,8 @@ def verdict(
     ``results``: every other lane against the first, where that has been looked into already.
     """
     first, *others = recordings
+    if any(r.run.engine for r in recordings):
+        return "A log tells how many guesses held, but neither texts nor times: none are compared."
     if not others:
         return ""
     results = results or [metrics.compare(first, r) for r in others]
@@ -102,12 +104,12 @@ def _name(recording: Recording) -> str:
 
 
 def _numbers(recording: Recording) -> tuple[str, ...]:
-    s = metrics.fold(recording.steps)
+    s, timed = metrics.fold(recording.steps), not recording.run.engine
     return (
         _name(recording),
         str(s.new_tokens),
-        f"{s.seconds:.3f}",
-        f"{s.tokens_per_second:.1f}",
+        f"{s.seconds:.3f}" if timed else _NONE,
+        f"{s.tokens_per_second:.1f}" if timed else _NONE,
         f"{s.tokens_per_target_call:.2f}",
         _NONE if s.acceptance_rate is None else f"{s.acceptance_rate:.2f}",
         _NONE if s.alpha is None else f"{s.alpha:.2f}",
@@ -118,6 +120,9 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     run = recordings[-1].run
     lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
     models = f"{run.target} with {run.draft}" if run.draft else run.target
+    if run.engine:
+        told = f"Log of {run.engine}, {lanes}: {run.target}, {words.drafting(run)} at most"
+        return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
     drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""
     how = f"{run.backend}{strict}{drawn}, {run.exactness}, {run.dtype}, {run.hardware}"
@@ -131,9 +136,12 @@ def _lane(recording: Recording, paint: Paint, columns: int) -> list[str]:
     steps = recording.steps
     calls = "1 target call" if len(steps) == 1 else f"{len(steps)} target calls"
     new = metrics.fold(steps).new_tokens
-    title = f"{_name(recording)}: {new} tokens in {calls}, ended by {recording.stop.reason}"
-    lines = paint.wrap([(title, "1")], columns)
-    lines += paint.wrap(_text(steps), columns, "  ")
+    title = f"{_name(recording)}: {new} tokens in {calls}"
+    if recording.run.engine:
+        lines = paint.wrap([(f"{title} that had guesses to check", "1")], columns)
+    else:
+        lines = paint.wrap([(f"{title}, ended by {recording.stop.reason}", "1")], columns)
+        lines += paint.wrap(_text(steps), columns, "  ")
     if any(s.drafted for s in steps):
         lines += ["", *_strip(steps, paint, columns)]
     return lines

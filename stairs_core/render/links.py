@@ -1,0 +1,126 @@
+"""Permalinks: what stands behind the # of the page's address, which no server is sent.
+
+The grammar, which assets/page reads and writes too:
+
+- ``#trace=<packed>``: the lanes themselves (``pack``).
+- ``#run=<name>``: a recorded run that comes with the page, percent-encoded.
+- ``#settings=<packed>``: what the widgets hold: base64url without ``=`` of a JSON object in UTF-8
+  (``settings_of``, and ``checked`` for what comes in).
+
+Each may be followed by ``&step=17``, counted from 1, and ``&view=ledger``. What is unknown is let
+by.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from .. import tracefile
+from ..drafters import REGISTRY
+from ..errors import InputError
+from ..settings import AUTO
+from ..trace import Recording, Run
+from . import lanes
+from .facts import BACKENDS
+
+MOST = 24_000
+"""Characters of a packed trace: what browsers, mailers and chats let pass whole."""
+
+_NAME = "The trace in the link"
+
+
+def pack(recordings: Sequence[Recording]) -> str | None:
+    """base64url without ``=`` of the zlib stream of the trace file; None for more than ``MOST``."""
+    data = tracefile.dumps(recordings).encode("utf-8", "backslashreplace")
+    packed = base64.urlsafe_b64encode(zlib.compress(data, 9)).decode().rstrip("=")
+    return packed if len(packed) <= MOST else None
+
+
+def unpack(text: str) -> list[Recording]:
+    """The lanes in ``pack``'s text. Raises InputError, in one sentence, for anything else."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise InputError(f"{_NAME} is damaged: copy the whole link again.")
+    stream = zlib.decompressobj()
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        data = stream.decompress(raw, tracefile.MAX_BYTES + 1)
+    except (binascii.Error, zlib.error) as e:
+        raise InputError(f"{_NAME} is damaged: copy the whole link again.") from e
+    if len(data) > tracefile.MAX_BYTES:
+        raise InputError(f"{_NAME} unpacks to more than {tracefile.MAX_BYTES >> 20} MB.")
+    if not stream.eof or stream.unused_data:
+        raise InputError(f"{_NAME} is cut off: copy the whole link again.")
+    return tracefile.decode(data, _NAME)
+
+
+def settings_of(run: Run, others: Sequence[Run]) -> dict[str, Any]:
+    """What the widgets, by name, must hold to ask for these lanes again, the target's apart.
+
+    ``run`` and ``others`` in the order of their lanes. Reference texts are not in a trace, and so
+    not in here.
+    """
+    guessing = [lane for lane in (run, *others) if lane.drafter != "none"][: len(lanes.GUESSERS)]
+    one = guessing[0] if guessing else run
+    held: dict[str, Any] = {
+        "prompt": one.prompt,
+        "length": one.max_new_tokens,
+        "backend": one.backend,
+        "strict": one.numerics == "strict",
+        "chat": one.chat,
+        **{name: usual for name, (_, _, usual, *_) in lanes.SAMPLING.items()},
+    }
+    if one.sampling:
+        held |= {name: getattr(one.sampling, name) for name in lanes.SAMPLING}
+        held |= {"seed": one.sampling.seed, "same": one.sampling.rule == "coupled"}
+    for i, guesser in enumerate(lanes.GUESSERS):
+        lane = guessing[i] if i < len(guessing) else None
+        held[f"drafter{guesser}"] = lane.drafter if lane else None
+        if lane:
+            auto = lane.length == AUTO["length"]
+            held |= {f"auto{guesser}": auto} | ({} if auto else {f"k{guesser}": lane.k})
+    return checked(held)
+
+
+def checked(values: object) -> dict[str, Any]:
+    """What a link may set: known widgets, values of the right kind; anything else is left out.
+
+    Ranges are for Settings to refuse, in a sentence, when the run is asked for. Raises InputError
+    where ``values`` is no object at all.
+    """
+    if not isinstance(values, dict):
+        raise InputError("The settings in the link are damaged: copy the whole link again.")
+    return {name: values[name] for name in _KINDS if name in values and _fits(name, values[name])}
+
+
+_KINDS: dict[str, str] = {
+    **dict.fromkeys(("prompt", "pasted"), "text"),
+    **dict.fromkeys(("strict", "chat", "same"), "switch"),
+    **dict.fromkeys((f"auto{guesser}" for guesser in lanes.GUESSERS), "switch"),
+    **dict.fromkeys((f"k{guesser}" for guesser in lanes.GUESSERS), "number"),
+    **dict.fromkeys(("length", "seed", *lanes.SAMPLING), "number"),
+    **dict.fromkeys(lanes.DRAFTING, "drafter"),
+    "backend": "backend",
+}
+"""Of the widgets that a run is asked for with; files stay where they are."""
+
+
+def _fits(name: str, value: object) -> bool:
+    match _KINDS[name]:
+        case "text":
+            return isinstance(value, str)
+        case "switch":
+            return isinstance(value, bool)
+        case "backend":
+            return isinstance(value, str) and value in BACKENDS
+        case "drafter":
+            nobody = value is None and name != lanes.DRAFTING[0]
+            return nobody or isinstance(value, str) and value in REGISTRY and value != "none"
+        case _:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return False
+            return abs(value) <= 2**53  # nor is a NaN

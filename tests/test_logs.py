@@ -1,0 +1,235 @@
+"""Other engines' logs: what they count becomes a trace, and nothing that they do not tell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stairs_core import cli, counts, metrics, opening, tracefile
+from stairs_core.errors import InputError
+from stairs_core.render import facts, terminal
+
+# As vLLM's documentation of acceptance_metrics has it; `detailed`.
+DETAILED = {
+    "id": "chatcmpl-1",
+    "model": "Qwen/Qwen3-8B",
+    "choices": [{"index": 0, "message": {"content": "task 0 | accepted 9/9 draft tokens"}}],
+    "usage": {"prompt_tokens": 42, "completion_tokens": 10, "total_tokens": 52},
+    "metrics": {
+        "time_to_first_token_ms": 85.2,
+        "speculative_decoding": {
+            "mean_acceptance_length": 2.0,
+            "draft_acceptance_rate": 0.375,
+            "acceptance_histogram": [2, 0, 0, 1],
+            "num_spec_steps": 3,
+            "num_accepted_draft_tokens": 3,
+            "num_draft_tokens": 8,
+            "num_spec_tokens": 3,
+            "per_step_accepted": [0, 3, 0],
+            "per_step_drafted": [3, 3, 2],
+        },
+    },
+}  # fmt: skip
+SUMMARY = {"metrics": {"speculative_decoding": {
+    k: v for k, v in DETAILED["metrics"]["speculative_decoding"].items() if "per_step" not in k
+}}}  # fmt: skip
+STATISTICS = (
+    "statistics ngram_simple: #calls = 15, #gen drafts = 5, #acc drafts = 5, #gen tokens = 187, "
+    "#acc tokens = 73\n"
+    "statistics draft: #calls = 10, #gen drafts = 10, #acc drafts = 10, #gen tokens = 110, "
+    "#acc tokens = 98\n"
+)
+SLOT = "0.06.{i:03}.980 I slot update_slots: id  1 | task {task} | "
+TRACED = (  # LLAMA_TRACE=1 -v: the same steps are told three times, and the last of a text twice
+    "0.05.1 I srv    load_model: loading model 'ggml-org/Qwen3.gguf'\n"
+    + SLOT.format(i=1, task=0) + "accepted  3/ 5 draft tokens\n"
+    + SLOT.format(i=2, task=0) + "add accepted tokens: sampled=12, ids.size=4, n_draft=5\n"
+    + SLOT.format(i=3, task=0) + "accepted 3/5 draft tokens, new n_tokens = 741\n"
+    + "\x1b[32m" + SLOT.format(i=4, task=0) + "accepted 16/16 draft tokens\x1b[0m\n"
+    + SLOT.format(i=5, task=0) + "add accepted tokens: sampled=13, ids.size=17, n_draft=16\n"
+    + "slot print_timing: id  1 | task 0 | draft acceptance = 0.9 (   19 accepted /    21 "
+    "generated), mean len =  2.92\n"
+    + SLOT.format(i=7, task=9) + "accepted  2/ 5 draft tokens (restore checkpoint)\n"
+    + SLOT.format(i=8, task=9) + "accepted  3/ 3 draft tokens\n"
+)  # fmt: skip
+VERBOSE = "".join(
+    line + "\n"
+    for line in TRACED.splitlines()
+    if "draft tokens" not in line or "new n_tokens" in line
+)
+SIMPLE = "accepted 4/8 draft tokens, the last target token is: (99)\n" * 2
+
+
+@pytest.fixture
+def opened(tmp_path):
+    def open_text(text: str | bytes, name: str = "a.log"):
+        file = tmp_path / name
+        file.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        return opening.open_any(file)
+
+    return open_text
+
+
+def counted(recordings) -> dict[str, list[tuple[int, int]]]:
+    return {r.run.name: [(s.accepted, len(s.drafted)) for s in r.steps] for r in recordings}
+
+
+@pytest.mark.parametrize(
+    ("text", "engine", "expected"),
+    [
+        (json.dumps(DETAILED, indent=2), "vLLM", {"chatcmpl-1": [(0, 3), (3, 3), (0, 2)]}),
+        (json.dumps(DETAILED) + "\n" + json.dumps(DETAILED | {"id": "b"}), "vLLM",
+         {"chatcmpl-1": [(0, 3), (3, 3), (0, 2)], "b": [(0, 3), (3, 3), (0, 2)]}),
+        (f'data: {{"id": "x"}}\n\ndata: {json.dumps(DETAILED)}\n\ndata: [DONE]\n', "vLLM",
+         {"chatcmpl-1": [(0, 3), (3, 3), (0, 2)]}),
+        (json.dumps(DETAILED["metrics"]["speculative_decoding"]), "vLLM",
+         {"request 1": [(0, 3), (3, 3), (0, 2)]}),
+        (TRACED, "llama.cpp", {"task 0": [(3, 5), (16, 16)], "task 9": [(2, 5), (0, 0)]}),
+        (VERBOSE, "llama.cpp", {"task 0": [(3, 5), (16, 16)]}),
+        (SIMPLE, "llama.cpp", {"request": [(4, 8), (4, 8)]}),
+    ],
+    ids=["json", "jsonl", "events", "bare", "traced", "verbose", "simple"],
+)  # fmt: skip
+def test_counts_of_steps_become_a_trace(opened, text, engine, expected):
+    found = opened(text)
+    assert counted(found) == expected
+    assert opened(text.replace("\n", "\r\n")) == found
+    assert tracefile.loads(tracefile.dumps(found)) == found, "the page is sent it as a trace"
+    for recording in found:
+        assert recording.run.engine == engine
+        assert recording.run.k == max(n for _, n in expected[recording.run.name])
+        for step in recording.steps:
+            n, a = len(step.drafted), step.accepted
+            own = "bonus" if a == n else "correction"
+            wrong = ["rejected"] * (a < n) + ["unchecked"] * (n - a - 1)
+            assert [t.status for t in step.tokens] == ["accepted"] * a + wrong + [own]
+            assert not any(t.text or t.id for t in step.tokens)
+        assert metrics.fold(recording.steps).seconds == 0
+
+
+def test_nothing_is_said_of_texts_and_times_that_a_log_does_not_tell(opened):
+    found = opened(json.dumps(DETAILED) + "\n" + json.dumps(DETAILED | {"id": "b"}))
+    drawn = terminal.draw(found, 100)
+    assert "Log of vLLM, 2 lanes: Qwen/Qwen3-8B, K 3 at most" in drawn
+    assert "chatcmpl-1       6        –      –      2.00      0.38   0.60" in drawn
+    assert "neither texts nor times" in drawn
+    assert "0.00" not in terminal.draw(found, 100, step=1)
+    assert "fast as" not in drawn
+    assert "the same" not in drawn
+    assert metrics.compare(*found).identical is None
+    assert metrics.compare(*found).speedup is None
+    (lane,) = facts.facts(found[:1])
+    assert [tile["value"] for tile in lane["numbers"]][:3] == ["–"] * 3
+    assert "a log of vLLM: Qwen/Qwen3-8B" in facts.source(found, "file", "a.log")
+
+
+@pytest.mark.parametrize(
+    ("text", "totals", "switch"),
+    [
+        (json.dumps(SUMMARY), "3 of 8", "--per-request-spec-decode-metrics detailed"),
+        ("INFO 09-01 SpecDecoding metrics: Mean acceptance length: 2.1, Accepted throughput: 3.00 "
+         "tokens/s, Drafted throughput: 9.00 tokens/s, Accepted: 66 tokens, Drafted: 90 tokens, "
+         "Per-position acceptance rate: 0.8", "66 of 90", "vLLM"),
+        ("draft acceptance rate = 0.57576 (  171 accepted /   297 generated)\n" + STATISTICS,
+         "171 of 297", "LLAMA_TRACE=1"),
+        (STATISTICS + STATISTICS.replace("98", "99"), "172 of 297", "LLAMA_TRACE=1"),
+        ("n_draft   = 16\nn_predict = 266\nn_drafted = 254\nn_accept  = 223\naccept    = 87.795%",
+         "223 of 254", "with -v"),
+        ('data: {"id":"c","timings":{"draft_n":3,"draft_n_accepted":1}}\n'
+         'data: {"id":"c","timings":{"draft_n":347,"draft_n_accepted":65}}\n', "65 of 347", "-v"),
+    ],
+    ids=["vllm summary", "vllm log", "llama rate", "llama statistics", "simple", "timings"],
+)  # fmt: skip
+def test_totals_alone_are_quoted_and_say_what_to_switch_on(opened, text, totals, switch):
+    assert f"{totals} guesses were accepted" in refused(opened, text)
+    assert switch in refused(opened, text)
+
+
+def refused(opened, text, name="a.log") -> str:
+    with pytest.raises(InputError) as caught:
+        opened(text, name)
+    told = str(caught.value)
+    assert "\n" not in told
+    assert told.endswith(".")
+    assert len(told) < 200
+    return told
+
+
+def steps(accepted, drafted) -> str:
+    return json.dumps({"per_step_accepted": accepted, "per_step_drafted": drafted})
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (steps([4], [3]), "4 of 3 guesses"),
+        (steps([-1], [3]), "-1 of 3"),
+        (steps([1, True], [3, 3]), "step 2, True of 3"),
+        (steps([1.5], [3]), "1.5 of 3"),
+        (steps([float("nan")], [3]), "nan of 3"),
+        (steps([0], [10**9]), "0 of 1000000000"),
+        (steps(["</script>"], [3]), "of 3"),
+        (steps([1, 2], [3]), "2 steps accepted"),
+        (steps([1], None), "needs per_step_accepted and per_step_drafted"),
+        (steps([0] * 1000, [1000] * 1000), "more than 500000 tokens"),
+        ("\n".join(steps([1], [1]) for _ in range(65)), "has 65 requests, and 64"),
+        ("slot: id 3 | task 0 | accepted 11/0 draft tokens, new n_tokens = 741", "11 of 0"),
+        (VERBOSE + "slot x: id 0 | task 0 | restoring speculative checkpoint (pos_min = 1",
+         "did twice"),
+        ("[" * 200_000, "neither"),
+        ("{" * 200_000, "neither"),
+        ('{"a":' * 100_000, "neither"),
+        ('{"per_step_accepted": ' + "9" * 6000 + "}", "neither"),
+        ("\x00" * 100, "neither"),
+        ("hello </script> ${1+1} {{x}}", "neither"),
+        (b"\x89PNG\r\n\xff", "neither"),
+        (b"\xff\xfe\x00", "neither"),
+        ("accepted" * 1000 + " " * 100_000 + "x", "neither"),
+        (" \n", "is empty"),
+        ('{"type": "run", "lane": 0', "not a Stairs trace"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_sentence(opened, text, why):
+    assert why in refused(opened, text)
+
+
+def test_a_file_of_21_megabytes_is_refused(opened):
+    assert "21 MB" in refused(opened, b" " * (21 << 20))
+
+
+def test_names_in_a_log_are_text(opened):
+    attack = "</script>\x1b[2J\x00\u202e${1+1}\ud800"
+    (found,) = opened(json.dumps(DETAILED | {"id": attack, "model": attack * 100}))
+    assert found.run.name == attack
+    assert len(found.run.target) == 200
+    assert not {"\x1b", "\x00", "\u202e", "\ud800"} & {*terminal.draw([found], 80)}
+
+
+def test_a_log_of_powershell_is_read(opened):
+    assert opened(SIMPLE.encode("utf-16")) == opened(SIMPLE)
+
+
+def test_a_trace_stays_a_trace_whatever_it_is_about(opened):
+    from recordings import recording
+
+    lanes = [recording("slot x: id 0 | task 0 | accepted  3/ 5 draft tokens")]
+    assert opened(tracefile.dumps(lanes)) == lanes
+
+
+def test_show_draws_a_log(tmp_path, capsys):
+    file = tmp_path / "server.log"
+    file.write_text(TRACED)
+    assert cli.main(["show", str(file)]) == 0
+    assert "━━━╳┄◆" in capsys.readouterr().out
+    assert cli.main(["show", str(file), "--step", "1"]) == 0
+    assert "5 guessed, 3 accepted" in capsys.readouterr().out
+    file.write_text(STATISTICS)
+    assert cli.main(["show", str(file)]) == 2
+    assert "171 of 297" in capsys.readouterr().err
+
+
+def test_limits_leave_room_for_what_is_drawn():
+    assert counts.MAX_LANES == tracefile.MAX_LANES
+    assert counts.MAX_DRAFTED == tracefile.MAX_DRAFTED
