@@ -26,7 +26,7 @@ from ..errors import InputError
 from ..settings import AUTO
 from ..trace import Recording, Run
 from . import lanes
-from .facts import BACKENDS
+from .words import BACKENDS
 
 MOST = 24_000
 """Characters of a packed trace: what browsers, mailers and chats let pass whole."""
@@ -69,8 +69,6 @@ def settings_of(run: Run, others: Sequence[Run]) -> dict[str, Any]:
     held: dict[str, Any] = {
         "prompt": one.prompt,
         "length": one.max_new_tokens,
-        "backend": one.backend,
-        "strict": one.numerics == "strict",
         "chat": one.chat,
         **{name: usual for name, (_, _, usual, *_) in lanes.SAMPLING.items()},
     }
@@ -81,6 +79,8 @@ def settings_of(run: Run, others: Sequence[Run]) -> dict[str, Any]:
         lane = guessing[i] if i < len(guessing) else None
         held[f"drafter{guesser}"] = lane.drafter if lane else None
         if lane:
+            strict = lane.numerics == "strict"
+            held |= {f"backend{guesser}": lane.backend, f"strict{guesser}": strict}
             auto = lane.length == AUTO["length"]
             held |= {f"auto{guesser}": auto} | ({} if auto else {f"k{guesser}": lane.k})
     return checked(held)
@@ -97,14 +97,13 @@ def checked(values: object) -> dict[str, Any]:
     return {name: values[name] for name in _KINDS if name in values and _fits(name, values[name])}
 
 
+_OF_EACH = {"auto": "switch", "strict": "switch", "k": "number", "backend": "backend"}
 _KINDS: dict[str, str] = {
     **dict.fromkeys(("prompt", "pasted"), "text"),
-    **dict.fromkeys(("strict", "chat", "same"), "switch"),
-    **dict.fromkeys((f"auto{guesser}" for guesser in lanes.GUESSERS), "switch"),
-    **dict.fromkeys((f"k{guesser}" for guesser in lanes.GUESSERS), "number"),
+    **dict.fromkeys(("chat", "same"), "switch"),
+    **{f"{name}{g}": kind for g in lanes.GUESSERS for name, kind in _OF_EACH.items()},
     **dict.fromkeys(("length", "seed", *lanes.SAMPLING), "number"),
     **dict.fromkeys(lanes.DRAFTING, "drafter"),
-    "backend": "backend",
 }
 """Of the widgets that a run is asked for with; files stay where they are."""
 
