@@ -12,7 +12,6 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import functools
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -25,8 +24,11 @@ from gradio.themes import Base
 
 from stairs_core import live, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import controls, lanes, look, page
+from stairs_core.folders import Folders
+from stairs_core.opening import open_any
+from stairs_core.render import controls, lanes, links, look, page, replay
 from stairs_core.render.controls import Widget
+from stairs_core.trace import Recording
 
 ROOT = Path(__file__).resolve().parent
 PAGE, TRACES = ROOT / "assets" / "page", ROOT / "assets" / "traces"
@@ -36,6 +38,7 @@ Updates = dict[str, Any]
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _running: dict[str, live.Flag] = {}
+_made = Folders(prefix="stairs-")
 _log = logging.getLogger("stairs")
 
 
@@ -51,16 +54,21 @@ def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
     flag = _running[session] = live.Flag()
     lines = page.Lines(uuid4().hex)
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            racing = lanes.settings(asked, Path(folder))
-            yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
-            for records in live.batches(live.race(asked["prompt"], racing, flag), flag):
-                lines.add(records)
-                if lines.started:
-                    yield {"stage": lines.value(), "notice": page.notice()}
-            path = Path(folder, time.strftime("stairs-%Y%m%d-%H%M%S.jsonl"))
-            tracefile.write(path, lines.lanes())
-            yield {"stage": lines.value(running=False), **_offer(path), **_switch(idle=True)}
+        folder = _made.folder()
+        racing = lanes.settings(asked, folder)
+        yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
+        for records in live.batches(live.race(asked["prompt"], racing, flag), flag):
+            lines.add(records)
+            if lines.started:
+                yield {"stage": lines.value(), "notice": page.notice()}
+        name = time.strftime("stairs-%Y%m%d-%H%M%S")
+        path, made = folder / f"{name}.jsonl", lines.lanes()
+        tracefile.write(path, made)
+        yield {
+            "stage": lines.value(running=False),
+            **_offer(path, made, name, folder),
+            **_switch(idle=True),
+        }
         yield {"recorded": gr.update(value=None)}
     except InputError as e:
         yield {"notice": page.notice(str(e)), **_switch(idle=True)}
@@ -90,6 +98,21 @@ def open_recorded(name: str | None) -> Updates:
     return _show(path, "recorded", name or "") if path else {}
 
 
+def open_link(fragment: str | None) -> Updates:
+    """Shows what the page's address asks for behind its #: see ``render.links``."""
+    try:
+        kind, named = links.read(fragment or "")
+        if kind == "run":
+            if named not in recorded():
+                return {"notice": page.notice(page.NO_SUCH_RUN)}
+            return open_recorded(named) | {"recorded": gr.update(value=named)}
+        if kind == "settings":
+            return {k: gr.update(**v) for k, v in lanes.held(links.unpack_settings(named)).items()}
+        return _shown(links.unpack(named), None, "link", "a link") if kind else {}
+    except InputError as e:
+        return {"notice": page.notice(str(e))}
+
+
 def recorded() -> dict[str, Path]:
     """The recorded runs by the names they are shown with."""
     return {p.stem.replace("-", " "): p for p in sorted(TRACES.glob("*.jsonl"))}
@@ -108,15 +131,26 @@ def describe() -> Updates:
 
 def _show(path: Path, kind: page.Kind, name: str) -> Updates:
     try:
-        recordings = tracefile.read(path)
+        return _shown(open_any(path), path, kind, name)
     except InputError as e:
         return {"notice": page.notice(str(e))}
+
+
+def _shown(recordings: list[Recording], path: Path | None, kind: page.Kind, name: str) -> Updates:
+    folder = _made.folder()
+    if path is None:
+        path = folder / "stairs.jsonl"
+        tracefile.write(path, recordings)
     value = page.value(uuid4().hex, recordings, kind, name)
-    return {"stage": value, "notice": page.notice(), **_offer(path)}
+    return {"stage": value, "notice": page.notice(), **_offer(path, recordings, name, folder)}
 
 
-def _offer(path: Path) -> Updates:
-    return {"download": gr.update(value=str(path), interactive=True)}
+def _offer(path: Path, recordings: list[Recording], name: str, folder: Path) -> Updates:
+    """The files of a run, for the buttons that save them."""
+    page_of = folder / f"{path.stem}.html"
+    replay.write(page_of, recordings, name)
+    files = {"download": path, "replay": page_of}
+    return {name: gr.update(value=str(file), interactive=True) for name, file in files.items()}
 
 
 def _switch(*, idle: bool) -> Updates:
@@ -129,7 +163,8 @@ def build() -> gr.Blocks:
     gr.set_static_paths([PAGE, TRACES, PLOTLY])
     names = list(recorded())
     first = open_recorded(names[0]) if names else {}
-    widgets = controls.layout(names, str(recorded()[names[0]]) if names else None)
+    files = {name: first[name]["value"] for name in controls.FILES if name in first}
+    widgets = controls.layout(names, files)
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         parts: dict[str, Any] = {"head": _html("mountHead", "head", [page.LOADING])}
         with gr.Row(elem_id="columns", equal_height=False):
@@ -189,7 +224,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     def race(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
         yield from named(run)({names[part]: value for part, value in held.items()}, request)
 
-    shown = pick("stage", "notice", "download")
+    shown = pick("stage", "notice", *controls.FILES)
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
     waiting = page.js(page.notice(page.QUEUED, "wait"))
@@ -200,6 +235,8 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **_QUIET)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
     demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
+    asked = [*shown, parts["recorded"], *pick(*lanes.HELD)]
+    demo.load(named(open_link), parts["link"], asked, js=controls.LINK, **_QUIET)
     demo.unload(stop)
     for i, text in enumerate(page.PROMPTS.values()):
         js = f"() => {page.js(text)}"

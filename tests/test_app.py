@@ -257,8 +257,8 @@ def _newer(text):
     ("change", "word"),
     [
         (lambda t: "", "empty"),
-        (lambda t: "hello", "not a Stairs trace"),
-        (lambda t: "[" * 100_000, "not a Stairs trace"),
+        (lambda t: "hello", "neither a Stairs trace"),
+        (lambda t: "[" * 100_000, "neither a Stairs trace"),
         (lambda t: t[: len(t) // 2], "cut off"),
         (_newer, "newer"),
         (lambda t: t + "\n" * (50 * 2**20), "MB"),

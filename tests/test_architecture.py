@@ -16,7 +16,17 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 # Who may import whom inside stairs_core. What is not listed is free to import anything above it.
 STDLIB_ONLY = {
     f"{name}.py"
-    for name in ("copies", "counts", "errors", "logs", "ngrams", "opening", "sampling", "strict")
+    for name in (
+        "copies",
+        "counts",
+        "errors",
+        "folders",
+        "logs",
+        "ngrams",
+        "opening",
+        "sampling",
+        "strict",
+    )
     + ("suffixes", "trace", "tracefile", "weights")
 }
 ALLOWED = {

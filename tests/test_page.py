@@ -266,7 +266,7 @@ def test_a_bad_file_is_one_sentence(visit, tmp_path):
     page = visit()
     facts = _facts(page)
     for name, text, words in [
-        ("notes.txt", "hello", "not a Stairs trace"),
+        ("notes.txt", "hello", "neither a Stairs trace"),
         ("cut.jsonl", tracefile.dumps(page_runs.pair())[:-2000], "cut off"),
         ("large.jsonl", " " * (50 * 2**20), "MB"),
     ]:

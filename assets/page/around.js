@@ -54,7 +54,19 @@
       const sent = event.key === "Enter" && (event.ctrlKey || event.metaKey);
       if (sent && event.target.closest("#prompt")) document.getElementById("run").click();
     });
+    // The address may ask for a run, which comes after the one that is on show, and for a step.
+    const { run, ...asked } = Stairs.asked();
+    if (!run) stage.asked = asked;
     tie(element, props, watch, (value) => stage.update(value));
+    if (run) stage.asked = asked;
+    addEventListener("hashchange", () => location.reload());
+  };
+
+  // A recording in a file of its own (stairs_core/render/replay.py).
+  Stairs.mountReplay = function (element, value) {
+    const stage = new Stairs.Stage(element.appendChild(el("div", "")));
+    stage.asked = Stairs.asked();
+    stage.update(value);
   };
 
   // One sentence: what is wrong with the input, or what is being waited for.

@@ -61,6 +61,7 @@
     }
 
     async draw() {
+      if (!this.url) return; // a replay, which is one file
       const library = await plotly(this.url);
       const style = getComputedStyle(this.node);
       const { data, layout } = coloured(JSON.parse(this.json), style);

@@ -16,8 +16,11 @@
   const TREE = { rows: 11, stack: 8 }; // what is seen of a tree at once; the rest is scrolled to
 
   class Stage {
+    // plotlyUrl: where this page's server has it; a replay, which is one file, has none.
     constructor(root, plotlyUrl) {
       this.root = root;
+      this.online = Boolean(plotlyUrl);
+      this.moved = false; // whether the visitor has moved the cursor
       this.at = null; // the step under the cursor; null: the newest, whatever it is
       this.fold = new Stairs.Fold();
       this.build(plotlyUrl);
@@ -37,6 +40,7 @@
       this.cursorBar = new Stairs.Cursor(this);
       this.tabs = new Stairs.Tabs(Stairs.views, this, () => this.drawView());
       this.charts = new Stairs.Charts(plotlyUrl, this);
+      this.keep = new Stairs.Keep(this);
       this.spoken = el("p", "st-spoken");
       this.spoken.setAttribute("aria-live", "polite");
       this.root.classList.add("st-stage");
@@ -46,6 +50,7 @@
         this.cursorBar.node,
         this.tabs.node,
         this.charts.node,
+        this.keep.node,
         el("section", "st-card st-words-of", Stairs.legend()),
         this.spoken,
       );
@@ -58,10 +63,19 @@
       if (other && value.running) this.comeIntoView();
       this.value = value;
       this.fold.push(value.trace);
-      if (other && !value.running && value.trace) this.at = Stairs.telling(this.fold.lead());
+      if (other && !value.running && value.trace) this.open();
       this.drawFacts();
       if (value.running) this.drawSoon();
       else this.draw();
+    }
+
+    // A recording: at the step that the address asks for, the first time; or at one that tells much.
+    open() {
+      const { step, view } = this.asked || {};
+      this.asked = null;
+      const last = (this.fold.lead()?.steps.length || 0) - 1;
+      if (view) this.tabs.open(view);
+      this.at = step > 0 ? (step - 1 < last ? step - 1 : null) : Stairs.telling(this.fold.lead());
     }
 
     restart(run) {
@@ -117,6 +131,7 @@
       set(this.source, Stairs.readable(source.text));
       this.source.className = `st-source ${source.kind}`;
       this.charts.show(this.value, lead);
+      this.keep.show(this.value.keep, lead);
       this.speak(`${verdict.text} ${numbers.map((n) => `${n.label}: ${n.value}`).join(", ")}`);
     }
 
@@ -144,7 +159,9 @@
     }
 
     drawView() {
-      if (this.view) this.tabs.show(this.view);
+      if (!this.view) return;
+      this.tabs.show(this.view);
+      this.keep.follow();
     }
 
     // Marks where `tokens` of the leading lane were copied from, in the texts of the race.
@@ -159,6 +176,7 @@
       const next = Math.max(0, Math.min(index, total - 1));
       this.at = next === total - 1 ? null : next;
       this.viewAt = 0;
+      this.moved = true;
       this.draw();
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ _CHAT = "Only for a tokenizer that has one."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")
 _IDS = {"length": "max-new-tokens", "open": "trace-open", "download": "trace-download"}
 
+FILES = {"download": "Save trace", "replay": "Save replay"}
+"""What can be saved of a run: the buttons' names and labels."""
+
+LINK = "() => location.hash.slice(1)"
 BY_HAND = "auto => ({__type__: 'update', interactive: !auto})"
 NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
@@ -36,8 +40,9 @@ class Widget:
         return _IDS.get(self.name, self.name.replace("_", "-"))
 
 
-def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
-    """All of them, from above. ``recorded``: names of recorded runs; ``file``: what is on show."""
+def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
+    """All of them, from above. ``recorded``: names of recorded runs; ``files``: paths of what can
+    be saved of the one on show, by the names in ``FILES``."""
     return [
         _text("prompt", "Prompt", value=next(iter(page.PROMPTS.values())), lines=4, max_lines=8),
         _row("examples", (_small(f"example-{i}", label) for i, label in enumerate(page.PROMPTS))),
@@ -50,7 +55,8 @@ def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
         _row("go", [_button("run", "Run", variant="primary"), _button("stop", "Stop", **_off())]),
         Widget("notice", "HTML", {"mount": "mountNotice", "value": page.notice()}),
         _menu("recorded", "Recorded runs", recorded, **_first(recorded)),
-        _row("traces", _traces(file)),
+        _row("traces", _traces(files)),
+        _text("link", "Link", visible=False),
     ]
 
 
@@ -95,12 +101,16 @@ def _sampling() -> list[Widget]:
     ]
 
 
-def _traces(file: str | None) -> list[Widget]:
-    given = {"value": file} if file else _off()
+def _traces(files: Mapping[str, str]) -> list[Widget]:
     options = {"size": "sm", "min_width": 0}
+
+    def saving(name: str, label: str) -> Widget:
+        given = {"value": files[name]} if name in files else _off()
+        return Widget(name, "DownloadButton", {"label": label, **options, **given})
+
     return [
-        Widget("open", "UploadButton", {"label": "Open trace", **options}),
-        Widget("download", "DownloadButton", {"label": "Download trace", **options, **given}),
+        Widget("open", "UploadButton", {"label": "Open trace or log", **options}),
+        *(saving(name, label) for name, label in FILES.items()),
     ]
 
 

@@ -9,7 +9,7 @@ from .. import metrics
 from ..trace import Recording, Run
 from . import words
 
-Kind = Literal["live", "recorded", "file"]
+Kind = Literal["live", "recorded", "file", "link"]
 Lane = Recording | None
 _NONE = "–"
 _COLUMNS = ("Lane", "Speedup", "Tokens/s", "Tokens/call", "Alpha", "Same text")

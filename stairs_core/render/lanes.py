@@ -42,6 +42,9 @@ ASKED = (
 LAID_OUT = (*(f"guesser{g}" for g in GUESSERS[1:]), *DRAFTING[1:], "add", "references")
 """What changes when a guesser comes or goes (``guessers`` in assets/page/around.js)."""
 
+HELD = tuple(dict.fromkeys((*ASKED, *LAID_OUT)))
+"""What settings that are taken from a link may change."""
+
 READ = {name: method.references for name, method in REGISTRY.items() if name != "none"}
 """Who may guess, and whether it reads reference texts."""
 
@@ -76,6 +79,21 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
         )
         lanes[_free(words.lane(lane), lanes)] = lane
     return lanes
+
+
+def held(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the widgets become where they are to hold ``values``, their guessers laid out."""
+    updates: dict[str, dict[str, Any]] = {name: {"value": v} for name, v in values.items()}
+    who = [values.get(name) for name in DRAFTING]
+    for guesser, name in zip(GUESSERS, who, strict=True):
+        if guesser:
+            updates[f"guesser{guesser}"] = {"visible": bool(name)}
+        if f"k{guesser}" in values or f"auto{guesser}" in values:
+            auto = {"interactive": not values.get(f"auto{guesser}")}
+            updates[f"k{guesser}"] = updates.get(f"k{guesser}", {}) | auto
+    updates["add"] = {"visible": not all(who)}
+    updates["references"] = {"visible": any(READ.get(name or "") for name in who)}
+    return updates
 
 
 def whole(number: float) -> Any:

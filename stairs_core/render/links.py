@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 import zlib
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from .. import tracefile
 from ..drafters import REGISTRY
@@ -84,6 +86,31 @@ def settings_of(run: Run, others: Sequence[Run]) -> dict[str, Any]:
             auto = lane.length == AUTO["length"]
             held |= {f"auto{guesser}": auto} | ({} if auto else {f"k{guesser}": lane.k})
     return checked(held)
+
+
+def pack_settings(held: dict[str, Any]) -> str:
+    """base64url without ``=`` of the JSON of ``settings_of``."""
+    data = json.dumps(held).encode()
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def unpack_settings(text: str) -> dict[str, Any]:
+    """What ``checked`` lets through of ``pack_settings``' text. Raises InputError."""
+    try:
+        held = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    except (binascii.Error, ValueError, RecursionError):
+        held = None
+    return checked(held)
+
+
+def read(fragment: str) -> tuple[str, str]:
+    """The kind of a fragment, without its #, and what it names: ("run", "a lost shoe"). Empty
+    strings where it asks for nothing that is known."""
+    for part in fragment[: MOST + 200].split("&"):
+        kind, _, value = part.partition("=")
+        if kind in ("trace", "run", "settings") and value:
+            return kind, unquote(value)
+    return "", ""
 
 
 def checked(values: object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..trace import Event, Recording, Run, Step, Stop
-from . import charts, facts, wire
+from . import charts, facts, keep, wire
 from .facts import Kind
 
 PROMPTS = {
@@ -22,14 +22,16 @@ LOADING = "loading the models …"
 NO_MODELS = "The models cannot be loaded"
 QUEUED = "Waiting for the machine …"
 STARTING = "Getting the models ready …"
+NO_SUCH_RUN = "There is no recorded run of the link's name here: choose one below."
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
     *("fold", "words", "parts", "token", "lane", "stairs", "backends", "chart", "cursor"),
+    *("picture", "keep"),
     *("around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
-STYLES = ("stage",)
+STYLES = ("stage", "keep")
 _REFRESH = 0.5
 
 
@@ -92,6 +94,7 @@ def around(
         "run": run,
         "running": running,
         "source": {"kind": kind, "text": facts.source(lanes, kind, name)},
+        "keep": keep.keep(lanes, kind, name) if lanes and not running else None,
         "facts": facts.facts(lanes, running),
         "table": facts.table(lanes, running),
         "figure": charts.figure(lanes).to_json() if lanes else "",
