@@ -23,7 +23,7 @@ def recordings(
     """
     if len(lanes) > MAX_LANES:
         raise InputError(
-            f"{name} has {len(lanes)} requests, and {MAX_LANES} can be drawn: cut it shorter."
+            f"{name} has more requests than can be drawn ({MAX_LANES}): cut it shorter."
         )
     room = MAX_TOKENS
     for counts in lanes.values():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ _STEP = re.compile(
     # -v, but not in the step that ends a text; and what llama-speculative-simple writes.
     r"|accepted +(?P<a2>\d{1,9})/ *(?P<n2>\d{1,9}) draft tokens, (?:new n_tokens|the last target))"
 )
+_WORD = "accepted"
+"""In the name of a count that every response of use has: most JSON need not be read."""
 _RESTORED = "restoring speculative checkpoint"
 _MODEL = re.compile(r"loading model '([^']{1,200})'")
 _COLOUR = re.compile(r"\x1b\[[0-9;]{0,20}m")
@@ -92,17 +94,27 @@ def _responses(text: str, name: str) -> _Found:
         if {"draft_n", "draft_n_accepted"} <= body.keys():
             _total(llama, request, body["draft_n_accepted"], body["draft_n"])
         elif "per_step_accepted" in body or "per_step_drafted" in body:
-            request = next(r for r in (request, f"{request} ({i})") if r not in found.lanes)
+            request = _free(request, found.lanes)
             pair = body.get("per_step_accepted"), body.get("per_step_drafted")
             found.lanes[request] = _zipped(*pair, name)
             found.models[request] = str(said.get("model", "unknown"))
+            if len(found.lanes) > counts.MAX_LANES:
+                break  # which `counts` refuses: there may be hundreds of thousands
         elif {"num_accepted_draft_tokens", "num_draft_tokens"} <= body.keys():
             _total(found, request, body["num_accepted_draft_tokens"], body["num_draft_tokens"])
     return found if found.lanes or found.totals else llama
 
 
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """``name``, numbered where another request is called so."""
+    names = (name, *(f"{name} ({i})" for i in range(2, len(taken) + 3)))
+    return next(n for n in names if n not in taken)
+
+
 def _bodies(text: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Every object in the JSON of ``text``, and what is said around it: ``id`` and ``model``."""
+    if _WORD not in text:
+        return
     try:
         documents = [json.loads(text)]
     except (ValueError, RecursionError):
@@ -124,7 +136,7 @@ def _bodies(text: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 def _documents(text: str) -> Iterator[Any]:
     for line in text.split("\n"):
         line = line.strip().removeprefix("data:").lstrip()
-        if line.startswith(("{", "[")):
+        if line.startswith(("{", "[")) and _WORD in line:
             try:
                 yield json.loads(line)
             except (ValueError, RecursionError):

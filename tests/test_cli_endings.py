@@ -45,7 +45,7 @@ EARLY = {
     ("race", "--prompt", "x", "--lanes", "none,oracle"): "'oracle'",
     ("show",): "FILE",
     ("show", "no-such-file"): "cannot be read",
-    ("show", str(ROOT / "LICENSE")): "not a Stairs trace",
+    ("show", str(ROOT / "LICENSE")): "neither a Stairs trace",
     ("show", "x", "--step", "two"): "--step",
     ("run", "--prompt", "x", "--backend", "\x1b[2J\nb"): "backend",
     ("run", "--prompt", "x", "\x1b[2J"): "\u241b[2J",

@@ -173,7 +173,7 @@ def steps(accepted, drafted) -> str:
         (steps([1, 2], [3]), "2 steps accepted"),
         (steps([1], None), "needs per_step_accepted and per_step_drafted"),
         (steps([0] * 1000, [1000] * 1000), "more than 500000 tokens"),
-        ("\n".join(steps([1], [1]) for _ in range(65)), "has 65 requests, and 64"),
+        ("\n".join(steps([1], [1]) for _ in range(65)), "more requests than can be drawn (64)"),
         ("slot: id 3 | task 0 | accepted 11/0 draft tokens, new n_tokens = 741", "11 of 0"),
         (VERBOSE + "slot x: id 0 | task 0 | restoring speculative checkpoint (pos_min = 1",
          "did twice"),
@@ -205,6 +205,13 @@ def test_names_in_a_log_are_text(opened):
     assert found.run.name == attack
     assert len(found.run.target) == 200
     assert not {"\x1b", "\x00", "\u202e", "\ud800"} & {*terminal.draw([found], 80)}
+
+
+def test_requests_of_one_name_are_told_apart(opened):
+    one = {"per_step_accepted": [1], "per_step_drafted": [1]}
+    names = ["x", "x (2)", "x", "x", "x (3)"]
+    found = opened("\n".join(json.dumps({"id": name, **one}) for name in names))
+    assert [r.run.name for r in found] == ["x", "x (2)", "x (3)", "x (4)", "x (3) (2)"]
 
 
 def test_a_log_of_powershell_is_read(opened):

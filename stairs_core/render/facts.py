@@ -119,7 +119,8 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
         return ""
     run = lanes[-1].run
     if run.engine:
-        said = f"“{name}”, a log of {run.engine}: {run.target}, {words.drafting(run)} at most."
+        k = max(lane.run.k for lane in lanes)
+        said = f"“{name}”, a log of {run.engine}: {run.target}, K {k} at most."
         return f"{said} It tells which guesses held, but no texts and no times."
     place = f"{run.hardware}, {run.dtype}"
     if kind == "live":
