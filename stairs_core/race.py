@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from . import choice, drafters, lengths, metrics, noise, text, verify
@@ -147,8 +148,14 @@ class Runner:
             numerics=settings.numerics,
             sampling=settings.sampling,
             references=tuple(document.name for document in self._references),
-            pair=pair.name,
+            pair=_shared(pair.name),
         )
+
+
+def _shared(spec: str) -> str:
+    """What may go into a trace that people pass on: of a folder its name, not where it is."""
+    parts = [(part, Path(part).expanduser()) for part in spec.split(":")]
+    return ":".join(path.resolve().name if path.is_dir() else part for part, path in parts)
 
 
 def race(

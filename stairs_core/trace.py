@@ -127,7 +127,8 @@ class Run:
     None for greedy decoding. ``references``: the names of the documents that could be copied from.
     ``parameters`` and ``bytes``: of target and draft (0: none). ``prices``: of the lane's own
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
-    trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked for.
+    trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
+    for, of a folder its name alone.
     """
 
     name: str
