@@ -16,18 +16,15 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class Preset:
-    """``spec``: as ``models.load_pair`` takes it. ``note``: what to know before it is loaded."""
+    """``spec``: as ``models.load_pair`` takes it. ``label``: with what to know before loading."""
 
     name: str
     label: str
     spec: str
-    note: str = ""
 
 
-_LICENCE = "its licence must be accepted on the hub"
-_TASKS = "prompts such as “translate English to German: …”"
 PRESETS = (
-    Preset("bundled", "Bundled: 12 M after 2 M, stories", "bundled"),
+    Preset("bundled", "Bundled: 12 M after 2 M, writes stories", "bundled"),
     Preset(
         "smollm2",
         "SmolLM2: 1.7 B after 135 M",
@@ -36,22 +33,15 @@ PRESETS = (
     Preset("qwen3", "Qwen3: 8 B after 0.6 B", "Qwen/Qwen3-8B:Qwen/Qwen3-0.6B"),
     Preset(
         "llama3",
-        "Llama 3: 8 B after 1 B",
+        "Llama 3: 8 B after 1 B (gated: accept its licence first)",
         "meta-llama/Llama-3.1-8B-Instruct:meta-llama/Llama-3.2-1B-Instruct",
-        _LICENCE,
     ),
     Preset(
         "t5-large",
         "T5: large after small, as in the paper",
         "google-t5/t5-large:google-t5/t5-small",
-        _TASKS,
     ),
-    Preset(
-        "t5-3b",
-        "T5: 3 B after small, as in the paper",
-        "google-t5/t5-3b:google-t5/t5-small",
-        _TASKS,
-    ),
+    Preset("t5-3b", "T5: 3 B after small, as in the paper", "google-t5/t5-3b:google-t5/t5-small"),
 )
 _BY_NAME = {preset.name: preset.spec for preset in PRESETS}
 
@@ -75,6 +65,13 @@ def allowed() -> str:
     if kind not in KINDS:
         raise InputError(f"STAIRS_MODELS is {kind!r:.40}: use bundled, presets or any.")
     return kind
+
+
+def choices() -> list[tuple[str, str]]:
+    """What is offered by name: labels and specs, the first pair (spec "") above the others."""
+    own = next((p.label for p in PRESETS if p.spec == first()), "This page's own pair")
+    others = PRESETS if allowed() != "bundled" else ()
+    return [(own, ""), *((p.label, p.spec) for p in others if p.spec != first())]
 
 
 def resolve(asked: str) -> str:
@@ -107,7 +104,7 @@ def resolve(asked: str) -> str:
 def is_folder(name: str) -> bool:
     """Whether there is such a folder, whatever was typed."""
     try:
-        return Path(name).expanduser().is_dir()
+        return bool(name) and Path(name).expanduser().is_dir()
     except (OSError, RuntimeError, ValueError):
         return False
 
@@ -127,4 +124,4 @@ def _can_be_loaded(name: str) -> bool:
         validate_repo_id(name)
     except HFValidationError:
         return False
-    return bool(name)
+    return True

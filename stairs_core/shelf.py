@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .room import Bytes
 
 WAITING = "Waiting for another pair to be loaded …"
+STARTING = "Looking for the models …"
 STOPPED = (
     "Loading was stopped, and the pair in use has not changed: files that came whole stay in the "
     "hub's cache for the next time."
@@ -102,12 +103,12 @@ class Shelf:
     def _follow(self, loading: Loading, flag: Asker, stopped: str) -> Iterator[str]:
         said = ""
         while not loading.pair.done():
+            time.sleep(_LOOK)
             if flag.is_set():
                 raise InputError(stopped)
             if loading.words != said:
                 said = loading.words
                 yield said
-            time.sleep(_LOOK)
         loading.pair.result()
 
     def _work(self, loading: Loading) -> None:
@@ -140,7 +141,7 @@ class Shelf:
         def make_room(needs: Bytes, now: bool) -> None:
             self._make_room(loading.spec, needs, now)
 
-        say(WAITING)
+        say(STARTING)
         pair = self._load(loading.spec, say, make_room)
         say("Ready.")
         return pair

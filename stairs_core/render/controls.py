@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import presets
 from ..settings import K_RANGE
 from . import facts, lanes, page
 
@@ -13,9 +14,18 @@ _AUTO = "As many as pay, by measured costs and what was accepted."
 _REFERENCE = "What may be copied from, beside the text itself."
 _DICE = "Then the text depends on the seed alone, and must be the same in every lane."
 _STRICT = "The same bits however tokens are grouped into passes."
+_OWN = "A folder with target/ and draft/, or TARGET:DRAFT, folders or ids of the hub."
 _CHAT = "Only for a tokenizer that has one."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")
-_IDS = {"length": "max-new-tokens", "open": "trace-open", "download": "trace-download"}
+_IDS = {
+    "length": "max-new-tokens",
+    "open": "trace-open",
+    "download": "trace-download",
+    "preset": "model-preset",
+    "own": "model-own",
+    "load": "model-load",
+    "leave": "model-stop",
+}
 
 BY_HAND = "auto => ({__type__: 'update', interactive: !auto})"
 NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
@@ -40,6 +50,7 @@ def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
     """All of them, from above. ``recorded``: names of recorded runs; ``file``: what is on show."""
     backends = [(label, name) for name, label in facts.BACKENDS.items()]
     return [
+        models(),
         _text("prompt", "Prompt", value=next(iter(page.PROMPTS.values())), lines=4, max_lines=8),
         _row("examples", (_small(f"example-{i}", label) for i, label in enumerate(page.PROMPTS))),
         *(_guesser(i, suffix) for i, suffix in enumerate(lanes.GUESSERS)),
@@ -55,6 +66,21 @@ def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
         _menu("recorded", "Recorded runs", recorded, **_first(recorded)),
         _row("traces", _traces(file)),
     ]
+
+
+def models() -> Widget:
+    """Which pair writes; nothing to see where there is only one. Its label names the pair in use.
+
+    What is typed in ``own`` goes before what is chosen in ``preset``.
+    """
+    choices = presets.choices()
+    inside = [
+        _menu("preset", "Pair", choices, value=""),
+        _text("own", "Your own pair", info=_OWN, visible=presets.allowed() == "any", max_lines=2),
+        _row("model-go", [_button("load", "Load"), _button("leave", "Stop loading", **_off())]),
+    ]
+    shown = {"visible": len(choices) > 1}
+    return Widget("models", "Accordion", {"label": "Models", "open": False, **shown}, inside)
 
 
 def _guesser(i: int, suffix: str) -> Widget:
