@@ -16,7 +16,7 @@ _LONGEST = 300
 
 @dataclass(frozen=True)
 class Preset:
-    """``spec``: as ``models.load_pair`` takes it. ``label``: with what to know before loading."""
+    """``name``: may be typed in place of ``spec``, which is as ``models.load_pair`` takes it."""
 
     name: str
     label: str
@@ -24,7 +24,7 @@ class Preset:
 
 
 PRESETS = (
-    Preset("bundled", "Bundled: 12 M after 2 M, writes stories", "bundled"),
+    Preset("bundled", "Bundled: 12 M after 2 M", "bundled"),
     Preset(
         "smollm2",
         "SmolLM2: 1.7 B after 135 M",
@@ -33,15 +33,15 @@ PRESETS = (
     Preset("qwen3", "Qwen3: 8 B after 0.6 B", "Qwen/Qwen3-8B:Qwen/Qwen3-0.6B"),
     Preset(
         "llama3",
-        "Llama 3: 8 B after 1 B (gated: accept its licence first)",
+        "Llama 3: 8 B after 1 B (gated)",
         "meta-llama/Llama-3.1-8B-Instruct:meta-llama/Llama-3.2-1B-Instruct",
     ),
     Preset(
         "t5-large",
-        "T5: large after small, as in the paper",
+        "T5: large after small",
         "google-t5/t5-large:google-t5/t5-small",
     ),
-    Preset("t5-3b", "T5: 3 B after small, as in the paper", "google-t5/t5-3b:google-t5/t5-small"),
+    Preset("t5-3b", "T5: 3 B after small", "google-t5/t5-3b:google-t5/t5-small"),
 )
 _BY_NAME = {preset.name: preset.spec for preset in PRESETS}
 
@@ -69,9 +69,17 @@ def allowed() -> str:
 
 def choices() -> list[tuple[str, str]]:
     """What is offered by name: labels and specs, the first pair (spec "") above the others."""
-    own = next((p.label for p in PRESETS if p.spec == first()), "This page's own pair")
     others = PRESETS if allowed() != "bundled" else ()
-    return [(own, ""), *((p.label, p.spec) for p in others if p.spec != first())]
+    return [(label(""), ""), *((p.label, p.spec) for p in others if p.spec != first())]
+
+
+def label(asked: str) -> str:
+    """What a pair is called on the page: of folders the last name, of ids that of the model."""
+    spec = _BY_NAME.get(asked.strip(), asked.strip()) or first()
+    found = next((preset.label for preset in PRESETS if preset.spec == spec), None)
+    if found or spec == first():
+        return found or "This page's own pair"
+    return " after ".join(Path(name).name for name in spec.split(":"))
 
 
 def resolve(asked: str) -> str:

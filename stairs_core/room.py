@@ -17,7 +17,7 @@ Bytes = dict[torch.device, int]
 """Memory by device."""
 
 _CPU = torch.device("cpu")
-_LIMIT = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+_CGROUP = Path("/sys/fs/cgroup")
 _BESIDES = 1.1  # caches, and what passes need for a moment
 
 
@@ -55,10 +55,13 @@ def free(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + unused
     there = psutil.virtual_memory().available
     try:
-        most, used = (int(path.read_text()) for path in _LIMIT)
+        most, used = (int((_CGROUP / f"memory.{n}").read_text()) for n in ("max", "current"))
+        lines = (_CGROUP / "memory.stat").read_text().splitlines()
+        stat = {name: int(count) for name, count in map(str.split, lines)}
     except (OSError, ValueError):  # no container, or no limit ("max")
         return there
-    return min(there, most - used)
+    # What files left in memory counts as used, and goes when it must.
+    return min(there, most - used + stat.get("inactive_file", 0) + stat.get("active_file", 0))
 
 
 def _itemsize(config: Path) -> int:

@@ -212,12 +212,25 @@ def test_the_page_offers_what_is_allowed(monkeypatch, kind, shown, own):
     monkeypatch.setenv("STAIRS_MODELS", kind)
     monkeypatch.setenv("STAIRS_PAIR", "/somewhere/secret")
     models = controls.models()
-    preset, typed, _ = models.inside
+    preset, typed, *_ = models.inside
     assert (models.options["visible"], typed.options["visible"]) == (shown, own)
     assert preset.options["choices"][0] == ("This page's own pair", "")
+    assert models.options["label"] == "Models: This page's own pair"
     assert "secret" not in str(models)
     for _, spec in preset.options["choices"]:
         assert presets.resolve(spec)
+
+
+def test_a_pair_is_called_by_its_models(monkeypatch):
+    monkeypatch.delenv("STAIRS_PAIR", raising=False)
+    titles = [controls.title(s) for s in ("", "qwen3", ONE, "/a/b/mine", "a/big:./c/small")]
+    assert titles == [
+        "Models: Bundled: 12 M after 2 M",
+        "Models: Qwen3: 8 B after 0.6 B",
+        "Models: SmolLM2: 1.7 B after 135 M",
+        "Models: mine",
+        "Models: big after small",
+    ]
 
 
 def test_presets_are_what_the_hub_takes():

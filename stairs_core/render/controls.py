@@ -69,7 +69,7 @@ def layout(recorded: Sequence[str], file: str | None) -> list[Widget]:
 
 
 def models() -> Widget:
-    """Which pair writes; nothing to see where there is only one. Its label names the pair in use.
+    """Which pair writes; nothing to see where there is only one. Its title names the pair in use.
 
     What is typed in ``own`` goes before what is chosen in ``preset``.
     """
@@ -77,10 +77,16 @@ def models() -> Widget:
     inside = [
         _menu("preset", "Pair", choices, value=""),
         _text("own", "Your own pair", info=_OWN, visible=presets.allowed() == "any", max_lines=2),
-        _row("model-go", [_button("load", "Load"), _button("leave", "Stop loading", **_off())]),
+        _row("model-go", [_small("load", "Load"), _small("leave", "Stop loading", **_off())]),
+        Widget("model-notice", "HTML", {"mount": "mountNotice", "value": page.notice()}),
     ]
-    shown = {"visible": len(choices) > 1}
-    return Widget("models", "Accordion", {"label": "Models", "open": False, **shown}, inside)
+    options = {"label": title(""), "open": False, "visible": len(choices) > 1}
+    return Widget("models", "Accordion", options, inside)
+
+
+def title(spec: str) -> str:
+    """Of the choice of models, while the pair of a spec is in use."""
+    return f"Models: {presets.label(spec)}"
 
 
 def _guesser(i: int, suffix: str) -> Widget:
@@ -159,5 +165,5 @@ def _button(name: str, label: str, **options: Any) -> Widget:
     return Widget(name, "Button", {"value": label, "min_width": 0, **options})
 
 
-def _small(name: str, label: str) -> Widget:
-    return _button(name, label, size="sm")
+def _small(name: str, label: str, **options: Any) -> Widget:
+    return _button(name, label, size="sm", **options)
