@@ -8,38 +8,36 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import os
 import queue
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.util import find_spec
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .presets import ZERO_GPU
 from .settings import Settings
+from .shelf import Shelf
 from .trace import Event
 
 if TYPE_CHECKING:
     from .pair import Pair
 
-ZERO_GPU = find_spec("spaces") is not None
 _INTERVAL = 1 / 12
 _END = object()
 
 
 @functools.cache
+def shelf() -> Shelf:
+    """The pairs of this process. Made at the first call, which begins to load the first pair."""
+    return Shelf()
+
+
 def models() -> Future[Pair]:
-    """The pair that STAIRS_PAIR names, loaded once in a thread, so that a page is up before it."""
-
-    def load() -> Pair:
-        from .models import load_pair
-
-        return load_pair(os.environ.get("STAIRS_PAIR", "bundled"))
-
-    return ThreadPoolExecutor(1, "load").submit(load)
+    """The first pair, loaded in a thread, so that a page is up before it."""
+    return shelf().first
 
 
 class Flag:
@@ -66,13 +64,15 @@ def on_gpu(function: Callable) -> Callable:
 
 
 @on_gpu
-def race(prompt: str, lanes: dict[str, Settings], flag: Flag) -> Iterator[tuple[int, Event]]:
+def race(
+    prompt: str, lanes: dict[str, Settings], flag: Flag, spec: str | None = None
+) -> Iterator[tuple[int, Event]]:
     """The lanes, by name, and before them the target alone, which decodes in the fastest way there
-    is; record by record."""
+    is; record by record. ``spec``: of their pair, as for ``Shelf.get``. Raises InputError."""
     from .race import Runner
     from .race import race as start
 
-    pair = models().result()
+    pair = shelf().get(spec, flag)
     alone = next(iter(lanes.values())).alone()
     racing = {"Target alone": alone, **lanes}
     yield from start([Runner(pair, prompt, s, name) for name, s in racing.items()], flag.is_set)

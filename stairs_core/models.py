@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,21 +27,32 @@ BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
 
 
 def load_pair(
-    spec: str = "bundled", device: str = "auto", dtype: str = "auto", compile: str = "auto"
+    spec: str = "bundled",
+    device: str = "auto",
+    dtype: str = "auto",
+    compile: str = "auto",
+    *,
+    say: Callable[[str], object] = str,
+    folders: Mapping[str, Path] = MappingProxyType({}),
 ) -> Pair:
     """``spec``: "bundled", a folder (with target/ and draft/, or one model), or TARGET:DRAFT.
 
     ``device``: "auto", "cpu", "cuda[:n]" or "all". ``dtype``: "auto" is float32 on a CPU and, on a
     GPU, bfloat16 where it has that, else float16; see ``devices`` for all. ``compile``: see
-    ``faster``. Raises InputError, before any decoding, for what cannot be used, with the reason.
+    ``faster``. ``say`` is told of every model before it is loaded; what it raises ends the loading.
+    ``folders``: where models of the hub lie, by id, if they have been fetched. Raises InputError,
+    before any decoding, for what cannot be used, with the reason.
     """
     where = devices.placement(device, dtype)
     target_name, draft_name = locate(spec)
     with quiet():
-        target = _load(target_name, where)
-        draft = _load(draft_name, where) if draft_name else None
-        tokenizer = _tokenizer(target_name)
-        other = _tokenizer(draft_name) if draft_name else tokenizer
+        say("Loading the target …")
+        target = _load(target_name, where, folders)
+        if draft_name:
+            say("Loading the draft …")
+        draft = _load(draft_name, where, folders) if draft_name else None
+        tokenizer = _tokenizer(target_name, folders)
+        other = _tokenizer(draft_name, folders) if draft_name else tokenizer
     odd = difference(tokenizer, other)
     if odd and draft is not None and reads_apart(draft):
         raise InputError(
@@ -67,7 +79,7 @@ def load_pair(
 def load_stock(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """One model, a folder or a hub id, as transformers makes it."""
     with quiet():
-        return _load(name, Placement(device, dtype))
+        return _load(name, Placement(device, dtype), {})
 
 
 def locate(spec: str) -> tuple[str, str | None]:
@@ -91,14 +103,15 @@ def locate(spec: str) -> tuple[str, str | None]:
     return target, second
 
 
-def _load(name: str, where: Placement) -> Any:
-    local = weights.check_folder(name)
+def _load(name: str, where: Placement, folders: Mapping[str, Path]) -> Any:
+    place = str(folders.get(name, name))
+    local = weights.check_folder(place)
 
     def load() -> Any:
-        two = AutoConfig.from_pretrained(name, local_files_only=local).is_encoder_decoder
+        two = AutoConfig.from_pretrained(place, local_files_only=local).is_encoder_decoder
         family: Any = AutoModelForSeq2SeqLM if two else AutoModelForCausalLM
         model: Any = family.from_pretrained(
-            name, dtype=where.dtype, use_safetensors=True, local_files_only=local, **where.options
+            place, dtype=where.dtype, use_safetensors=True, local_files_only=local, **where.options
         )
         model = model.eval() if where.options else model.eval().to(where.device)
         checks.check_model(model, _short(name))
@@ -107,11 +120,12 @@ def _load(name: str, where: Placement) -> Any:
     return _attempt(name, load)
 
 
-def _tokenizer(name: str) -> Any:
-    local = Path(name).is_dir()
+def _tokenizer(name: str, folders: Mapping[str, Path]) -> Any:
+    place = str(folders.get(name, name))
+    local = Path(place).is_dir()
     # text.encode refuses what is too long, in its own words; the library's notice is not wanted.
     options = {"local_files_only": local, "model_max_length": 2**31}
-    return _attempt(name, lambda: AutoTokenizer.from_pretrained(name, **options))
+    return _attempt(name, lambda: AutoTokenizer.from_pretrained(place, **options))
 
 
 def _attempt(name: str, load: Callable[[], Any]) -> Any:

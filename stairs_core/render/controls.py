@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import presets
 from ..settings import K_RANGE
 from . import lanes, page, words
 
@@ -13,9 +14,18 @@ _AUTO = "As many as pay, by measured costs and what was accepted."
 _REFERENCE = "What may be copied from, beside the text itself."
 _DICE = "Then the text depends on the seed alone, and must be the same in every lane."
 _STRICT = "The same bits however tokens are grouped into passes."
+_OWN = "A folder with target/ and draft/, or TARGET:DRAFT, folders or ids of the hub."
 _CHAT = "Only for a tokenizer that has one."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")
-_IDS = {"length": "max-new-tokens", "open": "trace-open", "download": "trace-download"}
+_IDS = {
+    "length": "max-new-tokens",
+    "open": "trace-open",
+    "download": "trace-download",
+    "preset": "model-preset",
+    "own": "model-own",
+    "load": "model-load",
+    "leave": "model-stop",
+}
 
 FILES = {"download": "Save trace", "replay": "Save replay"}
 """What can be saved of a run: the buttons' names and labels."""
@@ -44,6 +54,7 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
     """All of them, from above. ``recorded``: names of recorded runs; ``files``: paths of what can
     be saved of the one on show, by the names in ``FILES``."""
     return [
+        models(),
         _text("prompt", "Prompt", value=next(iter(page.PROMPTS.values())), lines=4, max_lines=8),
         _row("examples", (_small(f"example-{i}", label) for i, label in enumerate(page.PROMPTS))),
         *(_guesser(i, suffix) for i, suffix in enumerate(lanes.GUESSERS)),
@@ -58,6 +69,27 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
         _row("traces", _traces(files)),
         _text("link", "Link", visible=False),
     ]
+
+
+def models() -> Widget:
+    """Which pair writes; nothing to see where there is only one. Its title names the pair in use.
+
+    What is typed in ``own`` goes before what is chosen in ``preset``.
+    """
+    choices = presets.choices()
+    inside = [
+        _menu("preset", "Pair", choices, value=""),
+        _text("own", "Your own pair", info=_OWN, visible=presets.allowed() == "any", max_lines=2),
+        _row("model-go", [_small("load", "Load"), _small("leave", "Stop loading", **_off())]),
+        Widget("model-notice", "HTML", {"mount": "mountNotice", "value": page.notice()}),
+    ]
+    options = {"label": title(""), "open": False, "visible": len(choices) > 1}
+    return Widget("models", "Accordion", options, inside)
+
+
+def title(spec: str) -> str:
+    """Of the choice of models, while the pair of a spec is in use."""
+    return f"Models: {presets.label(spec)}"
 
 
 def _guesser(i: int, suffix: str) -> Widget:
@@ -153,5 +185,5 @@ def _button(name: str, label: str, **options: Any) -> Widget:
     return Widget(name, "Button", {"value": label, "min_width": 0, **options})
 
 
-def _small(name: str, label: str) -> Widget:
-    return _button(name, label, size="sm")
+def _small(name: str, label: str, **options: Any) -> Widget:
+    return _button(name, label, size="sm", **options)

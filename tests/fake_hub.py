@@ -1,0 +1,117 @@
+"""A hub of our own: as much of its HTTP interface as a download asks for, over folders."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+COMMIT = "c0ffee" + "0" * 34
+
+
+class FakeHub(ThreadingHTTPServer):
+    """``repos``: folders by id. ``gated``: ids whose files are kept back. ``asked``: all requests.
+    ``slow``: of files over 100 kB, half is sent at once and the rest a byte at a time, for ever."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repos: dict[str, Path] = {}
+        self.gated: set[str] = set()
+        self.asked: list[str] = []
+        self.slow, self.broken_off = False, threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: FakeHub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.server.asked.append(f"{self.command} {self.path}")
+        path = urlsplit(self.path).path.strip("/").split("/")
+        if path == [""]:
+            self._send(b"the hub")
+        elif path[:2] == ["api", "models"]:
+            self._about("/".join(path[2:4]), path[4:])
+        elif path[2:3] == ["resolve"]:
+            self._file("/".join(path[:2]), path[4:])
+        else:
+            self._refuse(404, "")
+
+    def _about(self, name: str, rest: list[str]) -> None:
+        folder = self.server.repos.get(name)
+        if folder is None:
+            return self._refuse(404, "RepoNotFound")
+        files = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir())]
+        if rest[:1] == ["tree"]:
+            tree = [{"type": "file", "path": n, "size": s, "oid": n} for n, s in files]
+            return self._send(json.dumps(tree).encode())
+        sizes = "blobs" in parse_qs(urlsplit(self.path).query)
+        siblings = [{"rfilename": n, **({"size": s} if sizes else {})} for n, s in files]
+        info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}
+        return self._send(json.dumps(info).encode())
+
+    def _file(self, name: str, rest: list[str]) -> None:
+        if name in self.server.gated:
+            return self._refuse(403, "GatedRepo")
+        path = self.server.repos[name] / "/".join(rest)
+        if not path.is_file():
+            return self._refuse(404, "EntryNotFound")
+        body = path.read_bytes()
+        return self._send(body, ETag=f'"{hashlib.sha1(body).hexdigest()}"')
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _send(self, body: bytes, **headers: str) -> None:
+        self.send_response(200)
+        for name, value in {"X-Repo-Commit": COMMIT, **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        try:
+            if self.server.slow and len(body) > 100_000:
+                self._dribble(body)
+            self.wfile.write(body)
+        except OSError:
+            self.server.broken_off.set()
+            self.close_connection = True
+
+    def _dribble(self, body: bytes) -> None:
+        self.wfile.write(body[: len(body) // 2])
+        while True:
+            self.wfile.write(b"0")
+            time.sleep(0.02)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[FakeHub]:
+    hub = FakeHub()
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
