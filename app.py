@@ -38,6 +38,7 @@ Updates = dict[str, Any]
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _running: dict[str, live.Flag] = {}
+_loading: dict[str, live.Flag] = {}
 _made = Folders(prefix="stairs-")
 _log = logging.getLogger("stairs")
 
@@ -57,7 +58,8 @@ def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
         folder = _made.folder()
         racing = lanes.settings(asked, folder)
         yield {"notice": page.notice(page.STARTING, "wait"), **_switch(idle=False)}
-        for records in live.batches(live.race(asked["prompt"], racing, flag), flag):
+        race = live.race(asked["prompt"], racing, flag, asked["spec"])
+        for records in live.batches(race, flag):
             lines.add(records)
             if lines.started:
                 yield {"stage": lines.value(), "notice": page.notice()}
@@ -83,6 +85,35 @@ def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
 def stop(request: gr.Request) -> None:
     """Asks the visitor's run, if there is one, to end after the steps that are being made."""
     if flag := _running.get(request.session_hash or ""):
+        flag.set()
+
+
+def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
+    """Loads another pair for the visitor. A failure, or a stop, leaves the one in use in place."""
+    session = request.session_hash or ""
+    spec = asked["own"].strip() or asked["preset"] or ""
+    flag = _loading[session] = live.Flag()
+    idle, shelf = _load_switch(idle=True), live.shelf()
+    try:
+        yield _load_switch(idle=False)
+        for words in shelf.loading(spec, flag):
+            yield {"model-notice": page.notice(words, "wait")}
+        title = gr.update(label=controls.title(spec))
+        told = {**_describe(shelf.get(spec)), "model-notice": page.notice(), "models": title}
+        yield {"spec": spec, **told, **idle}
+    except InputError as e:
+        yield {"model-notice": page.notice(str(e)), **idle}
+    except Exception as e:
+        _log.exception("Loading failed")
+        yield {"model-notice": page.notice(page.failure(e, page.NO_MODELS)), **idle}
+    finally:
+        flag.set()
+        _loading.pop(session, None)
+
+
+def leave(request: gr.Request) -> None:
+    """Ends the visitor's loading, if there is one."""
+    if flag := _loading.get(request.session_hash or ""):
         flag.set()
 
 
@@ -125,6 +156,10 @@ def describe() -> Updates:
     except Exception as e:
         text = str(e) if isinstance(e, InputError) else page.failure(e, page.NO_MODELS)
         return {"head": ["no models"], "notice": page.notice(text)}
+    return _describe(pair)
+
+
+def _describe(pair: Any) -> Updates:
     chips = [f"{what}: {words}" for what, words in pair.describe().items()]
     return {"head": chips, "chat": gr.update(interactive=pair.has_chat_template)}
 
@@ -158,6 +193,10 @@ def _switch(*, idle: bool) -> Updates:
     return {"run": free, "stop": busy, "open": free, "recorded": free}
 
 
+def _load_switch(*, idle: bool) -> Updates:
+    return {"load": gr.update(interactive=idle), "leave": gr.update(interactive=not idle)}
+
+
 def build() -> gr.Blocks:
     """The page, its parts wired together."""
     gr.set_static_paths([PAGE, TRACES, PLOTLY])
@@ -167,6 +206,7 @@ def build() -> gr.Blocks:
     widgets = controls.layout(names, files)
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         parts: dict[str, Any] = {"head": _html("mountHead", "head", [page.LOADING])}
+        parts["spec"] = gr.State("")
         with gr.Row(elem_id="columns", equal_height=False):
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 _make(widgets, parts)
@@ -221,22 +261,35 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
 
     names = {part: name for name, part in parts.items()}
 
-    def race(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
-        yield from named(run)({names[part]: value for part, value in held.items()}, request)
+    def asking(function: Callable[..., Iterator[Updates]]) -> Callable[..., Any]:
+        """``function``, which takes what widgets hold by their names, and who asks."""
+
+        def stream(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+            asked = {names[part]: value for part, value in held.items()}
+            yield from named(function)(asked, request)
+
+        return stream
 
     shown = pick("stage", "notice", *controls.FILES)
     switched = pick("run", "stop", "open", "recorded")
     once: dict[str, Any] = {"concurrency_limit": 1, "trigger_mode": "once"}
     waiting = page.js(page.notice(page.QUEUED, "wait"))
     parts["run"].click(None, None, parts["notice"], js=f"() => ({waiting})", **_QUIET)
-    parts["run"].click(race, {*pick(*lanes.ASKED)}, shown + switched, **once, **_QUIET)
+    asked = {*pick("spec", *lanes.ASKED)}
+    parts["run"].click(asking(run), asked, shown + switched, **once, **_QUIET)
     parts["stop"].click(stop, queue=False, **_QUIET)
     parts["new-seed"].click(None, None, parts["seed"], js=controls.NEW_SEED, **_QUIET)
     parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **_QUIET)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
     demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
-    asked = [*shown, parts["recorded"], *pick(*lanes.HELD)]
-    demo.load(named(open_link), parts["link"], asked, js=controls.LINK, **_QUIET)
+    linked = [*shown, parts["recorded"], *pick(*lanes.HELD)]
+    demo.load(named(open_link), parts["link"], linked, js=controls.LINK, **_QUIET)
+    loaded = pick("head", "chat", "models", "model-notice", "spec", "load", "leave")
+    own = {*pick("preset", "own")}
+    parts["load"].click(asking(load), own, loaded, trigger_mode="once", **_QUIET)
+    parts["leave"].click(leave, queue=False, **_QUIET)
+    parts["preset"].input(None, None, parts["own"], js="() => ''", **_QUIET)
+    demo.unload(leave)
     demo.unload(stop)
     for i, text in enumerate(page.PROMPTS.values()):
         js = f"() => {page.js(text)}"
@@ -261,12 +314,16 @@ def _wire_guessers(parts: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    try:
+        blocks = build()
+    except InputError as e:
+        raise SystemExit(str(e)) from e
     loading = live.models()
     if live.ZERO_GPU:
         loading.result()  # there, the models must be on the device before the first call
     host = "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"
     theme = Base(font=look.FONT, font_mono=look.MONO, radius_size="md")
-    build().queue(default_concurrency_limit=8, max_size=64).launch(
+    blocks.queue(default_concurrency_limit=8, max_size=64).launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME") or os.environ.get("HOST") or host,
         server_port=int(os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT") or 7860),
         theme=theme.set(**look.theme()),

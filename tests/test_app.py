@@ -30,7 +30,7 @@ def asking(**changes) -> dict:
         name = "" if guesser else "model"
         held |= {f"drafter{guesser}": name, f"k{guesser}": 5.0, f"auto{guesser}": False}
         held |= {f"backend{guesser}": "single_kv", f"strict{guesser}": False}
-    held |= {"prompt": "Once upon a time", "length": 96.0, "seed": 7}
+    held |= {"prompt": "Once upon a time", "length": 96.0, "seed": 7, "spec": ""}
     held |= {"chat": False, "same": True, "pasted": "", "files": None}
     return held | changes
 
@@ -40,7 +40,7 @@ def engine(monkeypatch):
     """Stands in for the engine: plays ``made.events``, and stops when it is asked to."""
     made = SimpleNamespace(lanes=page_runs.pair(), asked=[], wait=0.0)
 
-    def race(prompt, lanes, flag):
+    def race(prompt, lanes, flag, spec=None):
         made.asked.append((prompt, lanes))
         made.read = [Path(f).read_text() for s in lanes.values() for f in s.references]
         heads = [(i, lane.run) for i, lane in enumerate(made.lanes)]
