@@ -85,7 +85,7 @@ def custom_generate(
         verify.build(backend, model),
         guesser,
         rows,
-        Scribe(Wordless(), []),
+        Scribe(Wordless(), [], weighs=on_step is not None),
         Clock(pair.device),
         _limits(input_ids, stopping_criteria, pair, rows.scores),
         length,

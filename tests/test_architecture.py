@@ -49,7 +49,8 @@ ALLOWED = {
     "costs.py": {"choice", "clock", "lane", "pair", "protocols", "trace", "verify"},
     "lengths.py": {"costs", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
-    "scribe.py": {"protocols", "text", "trace"},
+    "odds.py": {"protocols", "trace"},
+    "scribe.py": {"odds", "protocols", "text", "trace"},
     "engine.py": {"clock", "protocols", "scribe", "trace"},
     "watch.py": {"choice", "protocols"},
     "inside.py": {
