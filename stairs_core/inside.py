@@ -26,7 +26,7 @@ from .costs import Costs
 from .encoded import reads_apart
 from .engine import Limits, generate
 from .errors import InputError
-from .models import count_parameters
+from .models import count_bytes, count_parameters
 from .pair import Pair
 from .protocols import Choice, Drafter, Kit, LengthPolicy
 from .scribe import Scribe
@@ -162,6 +162,7 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         draft_eos_ids=eos_ids,
         context_length=min(map(checks.context_length, models)),
         parameters=(count_parameters(model), count_parameters(draft)),
+        bytes=(count_bytes(model), count_bytes(draft)),
     )
 
 

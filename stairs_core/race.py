@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -44,11 +45,11 @@ class Runner:
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
         self._noise: float | None = None
-        self.run = self._head(prompt)
+        self._prompt = prompt
 
     def alone(self) -> Runner:
         """The same prompt decoded by the target alone, in the fastest way there is."""
-        return Runner(self.pair, self.run.prompt, self.settings.alone(), "none")
+        return Runner(self.pair, self._prompt, self.settings.alone(), "none")
 
     @property
     def uses_draft_model(self) -> bool:
@@ -121,16 +122,18 @@ class Runner:
         stop = Stop(reason or "stopped", words, self._noise)
         return Recording(self.run, tuple(self.steps), stop)
 
-    def _head(self, prompt: str) -> Run:
+    @cached_property
+    def run(self) -> Run:
+        """The head of the trace, with the prices that are known when it is first asked for."""
         pair, settings = self.pair, self.settings
-        drafter = self._drafter
+        drafts, models = self.uses_draft_model, 1 + self.uses_draft_model
         return Run(
             name=self.name,
-            prompt=prompt,
+            prompt=self._prompt,
             prompt_ids=tuple(self._ids),
             prompt_tokens=tuple(self._scribe.prompt),
             target=pair.target_name,
-            draft=pair.draft_name if drafter.uses_draft_model else None,
+            draft=pair.draft_name if drafts else None,
             drafter=settings.drafter,
             k=settings.k,
             backend=settings.backend,
@@ -147,6 +150,9 @@ class Runner:
             numerics=settings.numerics,
             sampling=settings.sampling,
             references=tuple(document.name for document in self._references),
+            parameters=pair.parameters[:models],
+            bytes=pair.bytes[:models],
+            prices=pair.prices(settings.backend, settings.numerics, drafts=drafts),
         )
 
 

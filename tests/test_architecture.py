@@ -16,7 +16,7 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 # Who may import whom inside stairs_core. What is not listed is free to import anything above it.
 STDLIB_ONLY = {
     f"{name}.py"
-    for name in ("copies", "errors", "ngrams", "sampling", "strict", "suffixes")
+    for name in ("copies", "errors", "ngrams", "prices", "sampling", "strict", "suffixes")
     + ("trace", "tracefile", "weights")
 }
 ALLOWED = {
@@ -26,7 +26,8 @@ ALLOWED = {
     "sampling.py": {"errors"},
     "trace.py": {"sampling"},
     "tracefile.py": {"errors", "strict", "trace"},
-    "metrics.py": {"trace"},
+    "prices.py": {"trace"},
+    "metrics.py": {"prices", "trace"},
     "settings.py": {"drafters", "errors", "sampling"},
     "protocols.py": {"pair", "trace"},
     "clock.py": set(),
@@ -46,7 +47,7 @@ ALLOWED = {
     "copies.py": {"protocols", "trace"},
     "ngrams.py": {"copies", "protocols"},
     "suffixes.py": {"copies", "protocols"},
-    "costs.py": {"choice", "clock", "lane", "pair", "protocols", "trace", "verify"},
+    "costs.py": {"choice", "clock", "lane", "pair", "prices", "protocols", "verify"},
     "lengths.py": {"costs", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
     "odds.py": {"protocols", "trace"},
