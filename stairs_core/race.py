@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from . import choice, drafters, lengths, metrics, noise, text, verify
+from . import choice, drafters, hindsight, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
 from .engine import Limits, generate
@@ -45,6 +46,7 @@ class Runner:
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
         self._noise: float | None = None
+        self._agrees: dict[int, str | None] = {}  # by how many steps there were
         self._prompt = prompt
 
     def alone(self) -> Runner:
@@ -103,7 +105,7 @@ class Runner:
         in either's passes. Not where they may part by chance. The largest of several stays."""
         if not self.run.comparable:
             return
-        where = metrics.first_difference(self.recording(), other.recording())
+        where = metrics.first_difference(self._so_far(), other._so_far())
         if where is None:
             return
         new = [t.id for s in self.steps for t in s.committed]
@@ -113,7 +115,14 @@ class Runner:
         self._noise = max(self._noise or 0.0, *measured)
 
     def recording(self) -> Recording:
-        """What was decoded so far; a run that was left midway counts as stopped."""
+        """What was decoded so far, and what the draft would have guessed (see ``hindsight``); a run
+        that was left midway counts as stopped."""
+        told, count = self._so_far(), len(self.steps)
+        if count not in self._agrees:
+            self._agrees = {count: hindsight.agrees(self.pair, told)}
+        return replace(told, stop=replace(told.stop, agrees=self._agrees[count]))
+
+    def _so_far(self) -> Recording:
         ids = [t.id for s in self.steps for t in s.committed]
         words = self.pair.tokenizer.decode(
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False

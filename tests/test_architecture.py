@@ -17,7 +17,7 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 STDLIB_ONLY = {
     f"{name}.py"
     for name in ("copies", "errors", "ngrams", "prices", "sampling", "strict", "suffixes")
-    + ("trace", "tracefile", "weights")
+    + ("replay", "trace", "tracefile", "weights")
 }
 ALLOWED = {
     "errors.py": set(),
@@ -27,7 +27,8 @@ ALLOWED = {
     "trace.py": {"sampling"},
     "tracefile.py": {"errors", "strict", "trace"},
     "prices.py": {"trace"},
-    "metrics.py": {"prices", "trace"},
+    "replay.py": {"prices", "trace"},
+    "metrics.py": {"prices", "replay", "trace"},
     "settings.py": {"drafters", "errors", "sampling"},
     "protocols.py": {"pair", "trace"},
     "clock.py": set(),
@@ -40,6 +41,7 @@ ALLOWED = {
     "lane.py": {"kv", "protocols", "trees"},
     "skipping.py": {"errors"},
     "encoded.py": {"errors"},
+    "hindsight.py": {"lane", "pair", "trace"},
     "checks.py": {"encoded", "errors", "lane", "skipping"},
     "packed.py": set(),
     "lean.py": {"packed"},
