@@ -120,11 +120,13 @@ def step(index: int, guesses: int, draft: float, verify: float, before: float) -
     return Step(index, start, tuple(tokens), said, guesses, *times)
 
 
-def lane(count: int, guesses: int, draft: float, verify: float, prompt: float, **run) -> Recording:
+def lane(
+    count: int, guesses: int, guessing: float, verify: float, prompt: float, **run
+) -> Recording:
     steps: list[Step] = []
     for i in range(count):
         before = steps[-1].elapsed if steps else 0.0
-        steps.append(step(i, guesses, draft, verify + (prompt if i == 0 else 0.0), before))
+        steps.append(step(i, guesses, guessing, verify + (prompt if i == 0 else 0.0), before))
     return Recording(head(**run), tuple(steps), Stop("length", "a", agrees=None))
 
 
