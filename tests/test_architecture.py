@@ -16,18 +16,8 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 # Who may import whom inside stairs_core. What is not listed is free to import anything above it.
 STDLIB_ONLY = {
     f"{name}.py"
-    for name in (
-        "copies",
-        "counts",
-        "errors",
-        "folders",
-        "logs",
-        "ngrams",
-        "opening",
-        "sampling",
-        "strict",
-    )
-    + ("suffixes", "trace", "tracefile", "weights")
+    for name in ("copies", "counts", "errors", "folders", "logs", "ngrams", "opening", "prices")
+    + ("sampling", "strict", "suffixes", "trace", "tracefile", "turns", "weights")
 }
 ALLOWED = {
     "errors.py": set(),
@@ -45,7 +35,12 @@ ALLOWED = {
     "counts.py": {"errors", "trace"},
     "logs.py": {"counts", "errors", "trace"},
     "opening.py": {"errors", "logs", "trace", "tracefile"},
-    "metrics.py": {"trace"},
+    "prices.py": {"trace"},
+    "turns.py": {"prices", "trace"},
+    "metrics.py": {"prices", "turns", "trace"},
+    "preflight.py": {"pair", "prices", "race", "settings", "translate"},
+    "render/card.py": {"metrics", "preflight"},
+    "render/why.py": {"metrics", "trace"},
     "settings.py": {"drafters", "errors", "sampling"},
     "protocols.py": {"pair", "trace"},
     "clock.py": set(),
@@ -58,6 +53,7 @@ ALLOWED = {
     "lane.py": {"kv", "protocols", "trees"},
     "skipping.py": {"errors"},
     "encoded.py": {"errors"},
+    "hindsight.py": {"lane", "pair", "trace"},
     "checks.py": {"encoded", "errors", "lane", "skipping"},
     "packed.py": set(),
     "lean.py": {"packed"},
@@ -65,10 +61,11 @@ ALLOWED = {
     "copies.py": {"protocols", "trace"},
     "ngrams.py": {"copies", "protocols"},
     "suffixes.py": {"copies", "protocols"},
-    "costs.py": {"choice", "clock", "lane", "pair", "protocols", "trace", "verify"},
+    "costs.py": {"choice", "clock", "lane", "pair", "prices", "protocols", "verify"},
     "lengths.py": {"costs", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
-    "scribe.py": {"protocols", "text", "trace"},
+    "odds.py": {"protocols", "trace"},
+    "scribe.py": {"odds", "protocols", "text", "trace"},
     "engine.py": {"clock", "protocols", "scribe", "trace"},
     "watch.py": {"choice", "protocols"},
     "inside.py": {

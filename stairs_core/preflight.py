@@ -1,0 +1,148 @@
+"""What can be said before a run: what the models are, what passes cost here, and what that allows.
+
+Uses torch through the pair alone, so that a card can be drawn without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .prices import UNPRICED, Costs
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .pair import Pair
+
+ALPHAS = (0.6, 0.7, 0.8)
+"""The share of checked guesses that usually hold."""
+_WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17)
+_KS = range(1, 17)
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """``speedup``: what passes alone allow with ``k`` guesses a step of which ``alpha`` hold."""
+
+    alpha: float
+    k: int
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """The card. ``parameters`` and ``bytes``: of target and draft (0: none).
+
+    ``v``: tokens of a pass, and what it costs; ``c``: what a guess costs; both in one-token passes
+    of plain decoding, which takes ``seconds``. ``k``: None where it is chosen step by step.
+    ``promises``: one for each of ``ALPHAS``, at ``k`` or at its best K; none where the drafter's
+    passes are not those that were measured. ``best_k``: at 0.7; 0 where no K pays.
+    """
+
+    target: str
+    draft: str | None
+    tokenizers: str
+    parameters: tuple[int, int]
+    bytes: tuple[int, int]
+    dtype: str
+    device: str
+    backend: str
+    drafter: str
+    k: int | None
+    seconds: float
+    v: tuple[tuple[int, float], ...]
+    c: float
+    promises: tuple[Promise, ...]
+    best_k: int | None
+    warnings: tuple[str, ...]
+
+
+def preflight(pair: Pair, settings: Settings) -> Preflight:
+    """Measures what was not measured yet, for a second or two. Raises InputError where the pair
+    cannot do what is asked."""
+    from .race import Runner
+
+    drafts = Runner(pair, "a", settings).uses_draft_model
+    plain = pair.costs()
+    own = pair.costs(settings.backend, settings.numerics, drafts=drafts)
+    k = None if settings.length == "cost" else settings.k
+    promises: tuple[Promise, ...] = ()
+    best = None
+    if settings.drafter not in (*UNPRICED, "none"):
+        promises = tuple(_promise(own, plain, alpha, k) for alpha in ALPHAS)
+        likely = _promise(own, plain, 0.7, None)
+        best = likely.k if likely.speedup > 1 else 0
+    unit, most = plain.target(1), own.passes[-1][0]
+    return Preflight(
+        target=pair.target_name,
+        draft=pair.draft_name,
+        tokenizers=_tokenizers(pair),
+        parameters=pair.parameters,
+        bytes=pair.bytes,
+        dtype=pair.dtype,
+        device=pair.describe()["device"],
+        backend=settings.backend,
+        drafter=settings.drafter,
+        k=k,
+        seconds=unit,
+        v=tuple((n, own.target(n) / unit) for n in _WIDTHS if n <= most),
+        c=own.draft / unit,
+        promises=promises,
+        best_k=best,
+        warnings=tuple(_warnings(pair, settings, own, plain, drafts)),
+    )
+
+
+def _promise(own: Costs, plain: Costs, alpha: float, k: int | None) -> Promise:
+    ks = _KS if k is None else (k,)
+    return max(
+        (Promise(alpha, n, own.expected_speedup(n, alpha, plain)) for n in ks),
+        key=lambda promise: promise.speedup,
+    )
+
+
+def _tokenizers(pair: Pair) -> str:
+    if pair.draft is None:
+        return "one: there is no draft model"
+    if pair.same_tokenizer:
+        return "the same"
+    from .translate import difference
+
+    word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)
+    return f"differ: first in entry {entry}, {word!r:.40}"
+
+
+def _warnings(pair: Pair, settings: Settings, own: Costs, plain: Costs, drafts: bool) -> list[str]:
+    unit, found = plain.target(1), []
+    if _experts(pair.target.config.get_text_config()):
+        found.append(
+            "The target is a mixture of experts: a pass over more tokens reads more of them, so "
+            "checking guesses costs more than in a dense model."
+        )
+    if drafts:
+        target, draft = pair.parameters
+        if own.draft > 0.35 * unit:
+            found.append(
+                f"A guess costs {own.draft / unit:.2f} of a pass of the target, which is much: a "
+                "smaller draft would gain more."
+            )
+        if target < 4 * draft:
+            found.append(
+                f"The target has {target / draft:.1f} times the parameters of the draft: four "
+                "times or more is usual."
+            )
+    if pair.device.type == "cpu":
+        found.append("The models run on the CPU: on a GPU the costs, and the gain, are others.")
+    if settings.drafter != "none":
+        width = (max(_KS) if settings.length == "cost" else settings.k) + 1
+        cost = own.target(width) / own.target(1)
+        if cost > 1.5:
+            found.append(f"A pass over {width} tokens costs {cost:.1f} times a pass over one.")
+        if settings.drafter not in UNPRICED and _promise(own, plain, 0.8, None).speedup < 1:
+            found.append("No K pays here, even if 80 % of the checked guesses hold.")
+    return found
+
+
+def _experts(config: Any) -> bool:
+    return any((getattr(config, name, None) or 0) > 1 for name in _EXPERTS)

@@ -1,0 +1,69 @@
+"""The preflight card, and what other Ks would take, in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..metrics import WhatIf
+from ..preflight import Preflight
+from .cells import Paint, pad, visible, width
+
+_NONE = "–"
+
+
+def lines(card: Preflight, paint: Paint) -> list[str]:
+    """What is known before a run, aligned; then the warnings, a line each."""
+    guesses = "K auto" if card.k is None else f"K = {card.k}"
+    rows = [
+        ("target", _model(card.target, card.parameters[0], card.bytes[0])),
+        ("draft", _model(card.draft, card.parameters[1], card.bytes[1])),
+        ("tokenizers", visible(card.tokenizers)),
+        ("runs as", f"{card.dtype}, {card.device}, {card.backend}, {card.drafter}, {guesses}"),
+        ("one-token pass", f"{1000 * card.seconds:.2f} ms"),
+        ("a pass over", ", ".join(f"{n}: {cost:.2f}" for n, cost in card.v)),
+        ("a guess", f"{card.c:.2f}" if card.c else "free of any pass"),
+        *(
+            (
+                f"{promise.alpha:.0%} hold".replace("%", " %"),
+                f"{promise.speedup:.2f} × with K = {promise.k}",
+            )
+            for promise in card.promises
+        ),
+    ]
+    if card.best_k is not None:
+        rows.append(("best K at 70 %", str(card.best_k) if card.best_k else "none pays"))
+    size = max(width(name) for name, _ in rows)
+    told = [f"{paint(pad(name, size), '2')}  {value}" for name, value in rows]
+    return [*told, *(f"{paint('!', '1')} {warning}" for warning in card.warnings)]
+
+
+def other_lengths(found: Sequence[WhatIf], used: int | None, paint: Paint) -> list[str]:
+    """A row for every K, aligned, with the K in use (None: no constant one) and the best marked."""
+    timed = [w for w in found if w.seconds is not None]
+    best = min(timed, key=lambda w: w.seconds or 0.0).k if timed else None
+    rows = [("K", "steps", "tok/call", "seconds", "speedup")]
+    marks = [""]
+    for w in found:
+        rows.append(
+            (
+                str(w.k),
+                str(w.steps),
+                f"{w.tokens_per_target_call:.2f}",
+                _NONE if w.seconds is None else f"{w.seconds:.3f}",
+                _NONE if w.speedup is None else f"{w.speedup:.2f}",
+            )
+        )
+        words = ["this run"] * (w.k == used) + ["best"] * (w.k == best)
+        marks.append(f"  {', '.join(words)}" if words else "")
+    sizes = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    aligned = [
+        "  ".join(f"{cell:>{size}}" for cell, size in zip(row, sizes, strict=True)) + mark
+        for row, mark in zip(rows, marks, strict=True)
+    ]
+    return [paint(aligned[0], "2"), *aligned[1:]]
+
+
+def _model(name: str | None, parameters: int, size: int) -> str:
+    if name is None:
+        return _NONE
+    return f"{visible(name)}, {parameters / 1e6:,.1f} M parameters, {size / 2**20:,.0f} MiB"
