@@ -25,11 +25,12 @@ STARTING = "Getting the models ready …"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
-    *("fold", "words", "parts", "token", "lane", "stairs", "backends", "chart", "cursor"),
+    *("fold", "words", "parts", "token", "lane", "stairs", "backends"),
+    *("ribbon", "same", "ledger", "chart", "cursor"),
     *("around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
-STYLES = ("stage",)
+STYLES = ("stage", "views")
 _REFRESH = 0.5
 
 
