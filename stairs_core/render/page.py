@@ -26,7 +26,7 @@ BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
     *("fold", "words", "parts", "token", "lane", "stairs", "backends"),
-    *("ribbon", "same", "ledger", "chart", "cursor"),
+    *("ribbon", "same", "ledger", "arcs", "chart", "cursor"),
     *("around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
