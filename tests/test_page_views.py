@@ -8,7 +8,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import LIVE, arriving, open_trace, run
+from browsing import LIVE, open_trace, run
 from playwright.sync_api import Page, expect
 
 from stairs_core import tracefile
@@ -28,7 +28,7 @@ def traces(tmp_path_factory):
     lanes = {
         "hostile": page_runs.four(hostile),
         "counts": [_counts(chain)],
-        "parted": [alone, page_runs.pair([*words[:40], " other", *words[41:]])[1]],
+        "parted": [alone, _other(page_runs.pair([*words[:40], " other", *words[41:]])[1])],
         "lagging": [short, chain],
         "only": [chain],
     }
@@ -36,6 +36,16 @@ def traces(tmp_path_factory):
     for name, recordings in lanes.items():
         tracefile.write(folder / f"{name}.jsonl", recordings)
     return {name: folder / f"{name}.jsonl" for name in lanes}
+
+
+def _other(lane: Recording) -> Recording:
+    """``lane``, the tokens " other" with an id of their own."""
+    named = [
+        tuple(replace(t, id=9999) if t.text == " other" else t for t in step.tokens)
+        for step in lane.steps
+    ]
+    steps = [replace(s, tokens=tokens) for s, tokens in zip(lane.steps, named, strict=True)]
+    return replace(lane, steps=tuple(steps))
 
 
 def _counts(lane: Recording) -> Recording:
@@ -265,8 +275,9 @@ def test_another_document_has_a_box(visit, made):
 @pytest.mark.parametrize("name", ["hostile", "counts"])
 def test_texts_that_break_out_or_are_missing(visit, traces, name):
     page = visit(390)
+    _show(page, "same", traces[name])
     for view in VIEWS:
-        _show(page, view, traces[name])
+        page.locator(f"#tab-{view}").click()
         if view == "provenance" and name == "hostile":
             page.get_by_role("button", name=re.compile("^Let .* lead$")).click()
         page.locator(".st-scrub").focus()
@@ -274,7 +285,6 @@ def test_texts_that_break_out_or_are_missing(visit, traces, name):
             page.keyboard.press("ArrowRight")
         assert page.locator(".st-stage img, .st-stage script, .st-views b b").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") == 390
-        page.locator("#tab-stairs").click()
     page.locator("#tab-same").click()
     texts = "".join(page.locator(".st-heading .st-col").all_text_contents())
     if name == "counts":
@@ -284,28 +294,31 @@ def test_texts_that_break_out_or_are_missing(visit, traces, name):
             assert text in texts
 
 
-def test_views_grow_while_a_run_goes_on(visit):
+@pytest.mark.parametrize(
+    ("view", "cells"), [("same", ".st-aligned.leads .st-block"), ("ledger", ".st-account")]
+)
+def test_a_view_grows_while_a_run_goes_on(visit, view, cells):
     page = visit()
-    run(page, "Once upon a time", 400)
-    arriving(page)
-    for view, cells in [("same", ".st-aligned.leads .st-block"), ("ledger", ".st-account")]:
-        page.locator(f"#tab-{view}").click()
-        count = page.locator(f"#view-{view} {cells}").count()
-        page.wait_for_function(
-            f"document.querySelectorAll('#view-{view} {cells}').length > {count}", timeout=LIVE
-        )
-    page.locator("#stop").click()
+    page.locator(f"#tab-{view}").click()
+    cells = f"#view-{view} {cells}"
+    page.evaluate(
+        "cells => { window.seen = new Set(); window.first = document.querySelector(cells);"
+        "setInterval(() => seen.add(document.querySelectorAll(cells).length), 50) }",
+        cells,
+    )
+    run(page, "Once upon a time", 512)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
-    steps = page.evaluate("document.querySelectorAll('.st-lane:not(.plain) .st-step').length")
-    for view, cells in [("same", ".st-aligned.leads .st-block"), ("ledger", ".st-account")]:
-        page.locator(f"#tab-{view}").click()
-        expect(page.locator(f"#view-{view} {cells}")).to_have_count(steps)
+    steps = page.locator(".st-lane:not(.plain) .st-step").count()
+    expect(page.locator(cells)).to_have_count(steps)
+    assert len(page.evaluate("[...seen]")) > 3
+    assert not page.evaluate("first.isConnected")  # of the run before
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_text_of_a_view_can_be_read(visit, made, theme):
     page = visit(color_scheme=theme)
     contrast = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+    _show(page, "same", made["notes"], 3)
     for view in VIEWS:
-        _show(page, view, made["notes"], 3)
+        page.locator(f"#tab-{view}").click()
         assert page.evaluate(contrast, 4.5) == []

@@ -55,7 +55,7 @@
       this.other = Stairs.button("", () => stage.choose(stage.fold.lanes.indexOf(this.copier)));
       this.node = el("div", "st-provenance", this.none, this.other, this.body);
       const { line } = this.ribbon;
-      line.addEventListener("mouseover", (e) => this.point(this.find(e.target)));
+      line.addEventListener("mousemove", (e) => this.point(this.find(e.target)));
       line.addEventListener("mouseleave", () => this.point(null));
       line.addEventListener("focusout", () => this.point(null));
       line.addEventListener("click", (e) => stage.go(this.find(e.target)?.step.index ?? this.index));
@@ -72,6 +72,7 @@
       if (this.body.hidden) return this.refuse();
       this.ribbon.widen(this.count);
       this.svg.setAttribute("viewBox", `0 0 ${this.count} ${HIGH}`);
+      this.svg.style.width = `calc(${this.count} * var(--col))`;
       if (this.index !== index) this.mark(index);
       this.settle();
     }

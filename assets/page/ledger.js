@@ -5,6 +5,7 @@
   const { el, set } = Stairs;
   const SVG = "http://www.w3.org/2000/svg";
   const TICKS = 4; // about so many on an axis
+  const [NARROW, WIDE] = [34, 72]; // px of a step, where there are many and where there are few
   const HEADS = ["Step", "Tokens", "Guesses", "Wasted", "Guessing", "Checking", "The rest", "Target alone",
     "Gained", "So far"];
   const NOTHING = "This run guesses nothing: there is nothing to gain or lose.";
@@ -74,11 +75,11 @@
       this.lines = el("div", "st-gridlines");
     }
 
-    // low, high: in ms, of what is drawn.
+    // low, high: in ms, of what is drawn. True if the scale is another now.
     scale(low, high) {
       const by = pitch(Math.max(high - low, 1e-3));
       const [from, to] = [Math.floor(Math.min(low, 0) / by) * by, Math.ceil(Math.max(high, by / 1e3) / by) * by];
-      if (from === this.range[0] && to === this.range[1]) return;
+      if (from === this.range[0] && to === this.range[1]) return false;
       this.range = [from, to];
       const ticks = [];
       for (let n = Math.round(from / by); n <= Math.round(to / by); n++) ticks.push(n * by);
@@ -90,6 +91,7 @@
       const word = (v) => (Math.abs(v) < by / 2 ? this.zero : `${v < 0 ? "−" : "+"}${Number(Math.abs(v).toPrecision(3))}`);
       this.ticks.replaceChildren(...ticks.map((v) => place(el("span", "", word(v)), v)));
       this.lines.replaceChildren(...ticks.map((v) => place(el("i", ""), v)));
+      return true;
     }
   }
 
@@ -121,7 +123,7 @@
       this.node = el("div", "st-ledger", this.why, this.body, this.twin);
       const over = (e) => Number(e.target.closest(".st-account")?.dataset.step ?? this.index);
       this.plot.addEventListener("click", (e) => stage.go(over(e)));
-      this.plot.addEventListener("mouseover", (e) => this.tell(over(e)));
+      this.plot.addEventListener("mousemove", (e) => this.tell(over(e)));
       this.plot.addEventListener("mouseleave", () => this.tell(this.index));
     }
 
@@ -184,18 +186,19 @@
         this.priced = i + 1;
         this.price(this.bars[i], entry);
       }
-      this.plot.style.setProperty("--steps", lead.steps.length);
+      this.plot.style.minWidth = `${NARROW * lead.steps.length}px`;
+      this.plot.style.maxWidth = `${WIDE * lead.steps.length}px`;
       this.running.scale(this.least * 1000, this.most * 1000);
-      this.each.scale(this.low * 1000, this.high * 1000);
-      const [from, to] = this.each.range;
+      if (!this.each.scale(this.low * 1000, this.high * 1000)) return;
+      const [from, to] = this.each.range; // inherited by every bar: told only when it has changed
       this.plot.style.setProperty("--from", from);
       this.plot.style.setProperty("--to", to);
     }
 
     bar(i, { guesses, wasted }) {
-      const waste = el("span", "st-waste", el("span", "", wasted ? String(wasted) : ""));
+      const waste = el("span", `st-waste${wasted ? "" : " none"}`, el("span", "", wasted ? String(wasted) : ""));
       waste.style.setProperty("--share", wasted / Math.max(1, guesses));
-      const node = el("div", "st-account", el("span", "st-profit unknown", el("i", ""), el("span", "", "?")), waste);
+      const node = el("div", "st-account later", el("span", "st-profit unknown", el("i", ""), el("span", "", "?")), waste);
       node.dataset.step = i;
       return node;
     }
@@ -240,7 +243,8 @@
       const past = points.slice(0, index + 1);
       const closed = past.length ? `${path(past)} L ${past.length - 0.5} 0 L 0.5 0 Z` : "";
       [closed, path(points.slice(Math.max(0, index))), path(past)].forEach((d, i) => this.paths[i].setAttribute("d", d));
-      this.bars.forEach((bar, i) => bar.classList.toggle("later", i > index));
+      const [first, last] = [Math.min(this.index, index), Math.max(this.index, index)];
+      for (let i = Math.max(0, first); i <= last; i++) this.bars[i].classList.toggle("later", i > index);
       this.at?.classList.remove("on");
       this.at = this.bars[index];
       this.at.classList.add("on");

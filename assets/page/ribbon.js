@@ -20,6 +20,7 @@
 
     fit(on) {
       this.node.classList.toggle("fit", on);
+      this.narrow();
       const [from, to] = this.seen || [0, 0];
       this.seen = null;
       this.follow(from, to);
@@ -29,7 +30,12 @@
     widen(count) {
       if (count === this.count) return;
       this.count = count;
-      this.node.style.setProperty("--count", Math.max(1, count));
+      this.narrow();
+    }
+
+    // All cells inherit the count: it is told only where their width depends on it.
+    narrow() {
+      if (this.node.classList.contains("fit")) this.node.style.setProperty("--count", Math.max(1, this.count));
     }
 
     // Scrolls the line, and never the page, so that columns `from` to before `to` are seen. Columns

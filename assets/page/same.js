@@ -76,7 +76,7 @@
         this.ribbon.node, el("div", "st-keys", ...keys));
       const { line } = this.ribbon;
       line.addEventListener("click", (e) => this.pick(e.target));
-      line.addEventListener("mouseover", (e) => this.point(e.target));
+      line.addEventListener("mousemove", (e) => this.point(e.target));
       line.addEventListener("mouseleave", () => stage.race.card.hide());
     }
 
