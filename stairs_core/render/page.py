@@ -26,12 +26,12 @@ NO_SUCH_RUN = "There is no recorded run of the link's name here: choose one belo
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
-    *("fold", "words", "parts", "token", "lane", "stairs", "backends", "chart", "cursor"),
-    *("picture", "keep"),
+    *("fold", "words", "parts", "prefs", "glossary", "picture", "token", "lane", "stairs"),
+    *("backends", "ribbon", "same", "ledger", "arcs", "chart", "cursor", "keep", "stops", "tour"),
     *("around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
-STYLES = ("stage", "keep")
+STYLES = ("stage", "views", "charts", "keep", "craft")
 _REFRESH = 0.5
 
 

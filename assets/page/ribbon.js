@@ -1,0 +1,71 @@
+// A text on one line that scrolls sideways, every token in a column of the same width; or all of it
+// at once, the columns as narrow as that takes.
+(function (Stairs) {
+  "use strict";
+
+  const { el } = Stairs;
+  const CLIP = 60; // no column is wide enough for more characters
+
+  class Ribbon {
+    // label: what a screen reader calls it; content: what lies in it, as wide as its columns.
+    constructor(label, ...content) {
+      this.line = el("div", "st-scroll", ...content);
+      this.line.tabIndex = 0;
+      this.line.setAttribute("role", "region");
+      this.line.setAttribute("aria-label", label);
+      this.node = el("div", "st-ribbon", this.line);
+      this.whole = Stairs.toggle("whole text at once", false, (on) => this.fit(on),
+        "Narrow the columns until all of the text is seen");
+    }
+
+    fit(on) {
+      this.node.classList.toggle("fit", on);
+      this.narrow();
+      const [from, to] = this.seen || [0, 0];
+      this.seen = null;
+      this.follow(from, to);
+    }
+
+    // So many columns.
+    widen(count) {
+      if (count === this.count) return;
+      this.count = count;
+      this.narrow();
+    }
+
+    // All cells inherit the count: it is told only where their width depends on it.
+    narrow() {
+      if (this.node.classList.contains("fit")) this.node.style.setProperty("--count", Math.max(1, this.count));
+    }
+
+    // Scrolls the line, and never the page, so that columns `from` to before `to` are seen. Columns
+    // that have been shown once may be scrolled away from.
+    follow(from, to) {
+      const [a, b] = this.seen || [-1, -1];
+      if (a === from && b === to) return;
+      this.seen = [from, to];
+      const style = getComputedStyle(this.node);
+      const names = parseFloat(style.getPropertyValue("--names")) || 0;
+      const room = this.line.clientWidth - names;
+      const column = (this.line.scrollWidth - names) / Math.max(1, this.count);
+      const left = this.line.scrollLeft;
+      if (from * column >= left && to * column <= left + room) return;
+      this.line.scrollLeft = from * column - room * 0.35;
+    }
+  }
+
+  // A token in its column; nothing where a log tells no texts.
+  function column(token, run, name = "st-col") {
+    const cell = el("span", name);
+    spell(cell, token, run);
+    return cell;
+  }
+
+  function spell(cell, token, run) {
+    const text = run.engine ? "" : Stairs.visible(token.text).slice(0, CLIP);
+    Stairs.set(cell, text);
+    cell.title = text.length > 6 ? text : "";
+  }
+
+  Object.assign(Stairs, { Ribbon, column, spell });
+})((globalThis.Stairs ??= {}));
