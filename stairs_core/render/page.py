@@ -29,14 +29,14 @@ SCRIPTS = (
     *("around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
-STYLES = ("stage",)
+STYLES = ("stage", "charts")
 _REFRESH = 0.5
 
 
 class Lines:
     """A trace that grows while its run goes on. ``text``: its lines so far, as they are sent.
 
-    Numbers and figure are made anew twice a second, however often ``value`` is asked.
+    Numbers and charts are made anew twice a second, however often ``value`` is asked.
     """
 
     def __init__(self, run: str) -> None:
@@ -94,7 +94,7 @@ def around(
         "source": {"kind": kind, "text": facts.source(lanes, kind, name)},
         "facts": facts.facts(lanes, running),
         "table": facts.table(lanes, running),
-        "figure": charts.figure(lanes).to_json() if lanes else "",
+        "charts": charts.charts(lanes, running),
     }
 
 
