@@ -14,6 +14,7 @@ from .metrics import compare, fold
 from .models import BUNDLED
 from .pair import Pair
 from .peers import against_transformers, gpt_fast
+from .prices import UNPRICED
 from .race import WARM_UP_TOKENS, Runner, race
 from .settings import AUTO, Settings
 from .text import read_references
@@ -31,8 +32,6 @@ USUAL_K = {
 """Guesses a step of drafters that are not timed at every length."""
 BY_COST = ("model", "tree", "hybrid", "lookup", "suffix", "shared")
 """Drafters that are timed with K auto too."""
-UNPRICED = ("tree", "lookahead", "layer-skip", "reencode")
-"""Drafters whose passes are not those that ``costs`` has measured: they have no ideal."""
 
 Decoder = Callable[[list[int], int], list[int]]
 """A peer with its pair: prompt ids and a length to new ids."""

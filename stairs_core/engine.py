@@ -66,7 +66,8 @@ def generate(
         length.observe(outcome)
         records = scribe.write(proposal, verdict, len(committed))
         times = (draft_seconds, verify_seconds, clock.split(), clock.elapsed)
-        yield Step(index, len(context), *records, outcome.accepted, *times, reason, outcome.tree)
+        step = Step(index, len(context), *records, outcome.accepted, *times, reason, outcome.tree)
+        yield scribe.weigh(step, outcome)
         if reason:
             return
         context += committed

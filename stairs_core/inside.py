@@ -26,7 +26,7 @@ from .costs import Costs
 from .encoded import reads_apart
 from .engine import Limits, generate
 from .errors import InputError
-from .models import count_parameters
+from .models import count_bytes, count_parameters
 from .pair import Pair
 from .protocols import Choice, Drafter, Kit, LengthPolicy
 from .scribe import Scribe
@@ -85,7 +85,7 @@ def custom_generate(
         verify.build(backend, model),
         guesser,
         rows,
-        Scribe(Wordless(), []),
+        Scribe(Wordless(), [], weighs=on_step is not None),
         Clock(pair.device),
         _limits(input_ids, stopping_criteria, pair, rows.scores),
         length,
@@ -162,6 +162,7 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         draft_eos_ids=eos_ids,
         context_length=min(map(checks.context_length, models)),
         parameters=(count_parameters(model), count_parameters(draft)),
+        bytes=(count_bytes(model), count_bytes(draft)),
     )
 
 

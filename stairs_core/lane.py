@@ -63,18 +63,19 @@ class Lane:
         choice: Choice,
         eos_ids: Collection[int] = (),
         go_on: Callable[[float], bool] | None = None,
-    ) -> tuple[list[int], torch.Tensor | None]:
+    ) -> tuple[list[int], torch.Tensor | None, list[torch.Tensor]]:
         """At most ``count`` tokens that the model itself would write next, up to an end of text;
-        and the laws that they were drawn from, [N, vocabulary], where ``choice`` has them.
+        the laws that they were drawn from, [N, vocabulary], where ``choice`` has them; and the
+        logits behind each, [vocabulary].
 
         For a lane that keeps a cache and is not strict. ``go_on`` is asked after each, with its
         probability, whether to write another; without it nothing waits for a token to arrive.
         """
         if not count:
-            return [], None
+            return [], None, []
         found: list[torch.Tensor] = []
         laws: list[torch.Tensor] = []
-        row = self.logits(context, 1)[0]
+        rows = [row := self.logits(context, 1)[0]]
         while True:
             token, law = choice.draw(lambda: context + [int(t) for t in found], row)
             found.append(token)
@@ -83,11 +84,11 @@ class Lane:
                 break
             if len(found) == count:
                 break
-            row = self._forward(token.view(1, 1), 1)[0, 0]
+            rows.append(row := self._forward(token.view(1, 1), 1)[0, 0])
         tokens = torch.stack(found).tolist()
         self._held = self._reads(context) + tokens[:-1] if self._cached else []
         end = next((i for i, token in enumerate(tokens, 1) if token in eos_ids), len(tokens))
-        return tokens[:end], torch.stack(laws[:end]) if laws else None
+        return tokens[:end], torch.stack(laws[:end]) if laws else None, rows[:end]
 
     @torch.inference_mode()
     def tree(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from . import replay
+from .prices import UNPRICED, Costs
 from .trace import Reason, Recording, Step
 
 
@@ -69,6 +71,26 @@ class Comparison:
     calls_saved: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A run as it would have been at another K. ``drafted`` and what follows from it take a wrong
+    guess to go on to its full length; it would end sooner at a guessed end of text.
+
+    ``seconds``: None where passes were not priced. ``speedup``: over plain decoding as it was
+    timed.
+    """
+
+    k: int
+    steps: int
+    drafted: int
+    accepted: int
+    new_tokens: int
+    tokens_per_target_call: float
+    acceptance_rate: float
+    seconds: float | None = None
+    speedup: float | None = None
+
+
 def fold(steps: Sequence[Step]) -> Summary:
     """The numbers of a run, finished or not."""
     drafted = sum(len(s.drafted) for s in steps)
@@ -116,6 +138,60 @@ def compare(first: Recording, other: Recording) -> Comparison:
         first_difference=difference,
         calls_saved=a.steps - b.steps if a.new_tokens == b.new_tokens and not stopped else None,
     )
+
+
+def ideal_speedups(recording: Recording, alone: Recording) -> list[float]:
+    """After each step so far, what passes alone would allow: see ``Costs.ideal_speedups``.
+
+    Empty where the passes of either lane were not priced, or are not those that were.
+    """
+    own, base = Costs.of(recording.run), Costs.of(alone.run)
+    if own is None or base is None or recording.run.drafter in UNPRICED:
+        return []
+    return own.ideal_speedups(recording.steps, base)
+
+
+def what_if(
+    recording: Recording, alone: Recording | None = None, ks: Sequence[int] = range(1, 17)
+) -> list[WhatIf]:
+    """The same text in steps of any constant K, from one greedy run of a draft model at any.
+
+    Counts are exact: they follow from ``Stop.agrees``. Seconds are reckoned: see ``replay``. Empty
+    where it is not known what the draft would have guessed.
+    """
+    agrees = recording.stop.agrees
+    new = sum(len(s.committed) for s in recording.steps)
+    if not agrees or len(agrees) != new:
+        return []
+    plain = _seconds_for(new, alone.steps) if alone else None
+    found = []
+    for k in ks:
+        turns = replay.turns(recording, agrees, k)
+        drafted, accepted = (sum(column) for column in zip(*turns, strict=True))
+        seconds = replay.reckon(recording, [n for n, _ in turns])
+        found.append(
+            WhatIf(
+                k=k,
+                steps=len(turns),
+                drafted=drafted,
+                accepted=accepted,
+                new_tokens=new,
+                tokens_per_target_call=new / len(turns),
+                acceptance_rate=accepted / drafted if drafted else 0.0,
+                seconds=seconds,
+                speedup=plain / seconds if plain and seconds else None,
+            )
+        )
+    return found
+
+
+def _seconds_for(new: int, steps: Sequence[Step]) -> float | None:
+    """What so many tokens took; at the rate of all, where there were fewer."""
+    times, counts = progress(steps)
+    for seconds, count in zip(times, counts, strict=True):
+        if count >= new:
+            return seconds
+    return times[-1] * new / counts[-1] if counts[-1] else None
 
 
 def first_difference(first: Recording, other: Recording) -> Difference | None:

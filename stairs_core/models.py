@@ -49,6 +49,7 @@ def load_pair(
         )
     models = [m for m in (target, draft) if m is not None]
     parameters = count_parameters(target), count_parameters(draft)
+    sizes = count_bytes(target), count_bytes(draft)
     return Pair(
         name=spec,
         target=faster.build(target, compile),
@@ -61,6 +62,7 @@ def load_pair(
         draft_eos_ids=_eos_ids(draft or target, other),
         context_length=min(checks.context_length(m) for m in models),
         parameters=parameters,
+        bytes=sizes,
     )
 
 
@@ -143,6 +145,11 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 def count_parameters(model: Any | None) -> int:
     return sum(p.numel() for p in model.parameters()) if model else 0
+
+
+def count_bytes(model: Any | None) -> int:
+    """Of the weights, as they were loaded."""
+    return sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
 
 
 def _label(name: str, model: Any) -> str:

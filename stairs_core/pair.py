@@ -12,7 +12,9 @@ from . import checks, costs, devices
 from .costs import Costs
 from .encoded import bind, reads_apart
 from .errors import InputError
+from .settings import BACKENDS
 from .text import Speller
+from .trace import Prices
 from .translate import Language
 
 
@@ -22,8 +24,8 @@ class Pair:
 
     ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
     there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
-    how many the target and the draft have (0: none). ``shortest``: tokens that every text begins
-    with.
+    how many the target and the draft have (0: none), and ``bytes`` that they take. ``shortest``:
+    tokens that every text begins with.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Pair:
     context_length: int
     parameters: tuple[int, int]
     shortest: int = 1
+    bytes: tuple[int, int] = (0, 0)
 
     def for_prompt(self, ids: list[int]) -> Pair:
         """The pair that decodes texts that begin with ``ids``: itself, but where an encoder is to
@@ -62,6 +65,39 @@ class Pair:
         if key not in self._costs:
             self._costs[key] = costs.measure(self, backend, numerics, drafts=drafts)
         return self._costs[key]
+
+    def measure_prices(self, backend: str = "single_kv", numerics: str = "fast") -> None:
+        """Has ``prices`` know plain decoding and this way to decode, as well as ``costs`` does, and
+        the other backends roughly: on a small pair in three seconds. A backend that this target
+        cannot do, or is slow in, stays unknown."""
+        if numerics == "strict":
+            self.require_strict()
+        drafts = self.draft is not None
+        self.costs()
+        self.costs(backend, numerics, drafts=drafts)
+        for other in BACKENDS:
+            if other == backend or other in self._rough or (other, "fast", drafts) in self._costs:
+                continue
+            try:
+                found = costs.measure(self, other, "fast", drafts=drafts, roughly=True)
+            except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+                continue
+            if found.passes:
+                self._rough[other] = found
+
+    def prices(self, backend: str, numerics: str, *, drafts: bool) -> tuple[Prices, ...]:
+        """What was measured so far, of this way to decode first; measures nothing."""
+        own = self._costs.get((backend, numerics, drafts))
+        others = {name: self._rough.get(name) for name in BACKENDS if name != backend}
+        for name in others:
+            for key in ((name, "fast", not drafts), (name, "fast", drafts)):
+                others[name] = self._costs.get(key) or others[name]
+        found = {backend: own, **others}
+        return tuple(c.prices(name, drafts=drafts) for name, c in found.items() if c)
+
+    @cached_property
+    def _rough(self) -> dict[str, Costs]:
+        return {}
 
     @cached_property
     def _costs(self) -> dict[tuple[str, str, bool], Costs]:

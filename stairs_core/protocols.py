@@ -22,7 +22,8 @@ class Proposal:
     comes after its parent. None for a chain. ``probs``: [N, vocabulary], the law that each token
     was drawn from; None where nothing was drawn. ``origins``: where copied tokens stood.
     ``probe``: how many of the last tokens are no guesses, but there for the target to read, so that
-    the drafter learns what it says of them.
+    the drafter learns what it says of them. ``rows``: [vocabulary] each, the draft's logits behind
+    every guess, for the record; None where no model made them in the target's tokens.
     """
 
     tokens: list[int]
@@ -31,6 +32,7 @@ class Proposal:
     probs: torch.Tensor | None = None
     origins: list[Origin] | None = None
     probe: int = 0
+    rows: list[torch.Tensor] | None = None
 
     @property
     def guesses(self) -> list[int]:

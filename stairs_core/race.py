@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
-from . import choice, drafters, lengths, metrics, noise, text, verify
+from . import choice, drafters, hindsight, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
 from .engine import Limits, generate
@@ -44,11 +46,12 @@ class Runner:
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
         self._noise: float | None = None
-        self.run = self._head(prompt)
+        self._agrees: dict[int, str | None] = {}  # by how many steps there were
+        self._prompt = prompt
 
     def alone(self) -> Runner:
         """The same prompt decoded by the target alone, in the fastest way there is."""
-        return Runner(self.pair, self.run.prompt, self.settings.alone(), "none")
+        return Runner(self.pair, self._prompt, self.settings.alone(), "none")
 
     @property
     def uses_draft_model(self) -> bool:
@@ -102,7 +105,7 @@ class Runner:
         in either's passes. Not where they may part by chance. The largest of several stays."""
         if not self.run.comparable:
             return
-        where = metrics.first_difference(self.recording(), other.recording())
+        where = metrics.first_difference(self._so_far(), other._so_far())
         if where is None:
             return
         new = [t.id for s in self.steps for t in s.committed]
@@ -112,7 +115,14 @@ class Runner:
         self._noise = max(self._noise or 0.0, *measured)
 
     def recording(self) -> Recording:
-        """What was decoded so far; a run that was left midway counts as stopped."""
+        """What was decoded so far, and what the draft would have guessed (see ``hindsight``); a run
+        that was left midway counts as stopped."""
+        told, count = self._so_far(), len(self.steps)
+        if count not in self._agrees:
+            self._agrees = {count: hindsight.agrees(self.pair, told)}
+        return replace(told, stop=replace(told.stop, agrees=self._agrees[count]))
+
+    def _so_far(self) -> Recording:
         ids = [t.id for s in self.steps for t in s.committed]
         words = self.pair.tokenizer.decode(
             ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -121,16 +131,18 @@ class Runner:
         stop = Stop(reason or "stopped", words, self._noise)
         return Recording(self.run, tuple(self.steps), stop)
 
-    def _head(self, prompt: str) -> Run:
+    @cached_property
+    def run(self) -> Run:
+        """The head of the trace, with the prices that are known when it is first asked for."""
         pair, settings = self.pair, self.settings
-        drafter = self._drafter
+        drafts, models = self.uses_draft_model, 1 + self.uses_draft_model
         return Run(
             name=self.name,
-            prompt=prompt,
+            prompt=self._prompt,
             prompt_ids=tuple(self._ids),
             prompt_tokens=tuple(self._scribe.prompt),
             target=pair.target_name,
-            draft=pair.draft_name if drafter.uses_draft_model else None,
+            draft=pair.draft_name if drafts else None,
             drafter=settings.drafter,
             k=settings.k,
             backend=settings.backend,
@@ -147,6 +159,9 @@ class Runner:
             numerics=settings.numerics,
             sampling=settings.sampling,
             references=tuple(document.name for document in self._references),
+            parameters=pair.parameters[:models],
+            bytes=pair.bytes[:models],
+            prices=pair.prices(settings.backend, settings.numerics, drafts=drafts),
         )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from .protocols import Proposal, Verdict
+from . import odds
+from .protocols import Outcome, Proposal, Verdict
 from .text import Speller
-from .trace import Prediction, Status, Token
+from .trace import Prediction, Status, Step, Token
 
 
 class Scribe:
-    """Follows one run, so that a character split over tokens is spelled where it is completed."""
+    """Follows one run, so that a character split over tokens is spelled where it is completed.
 
-    def __init__(self, speller: Speller, prompt_ids: list[int]) -> None:
-        self._speller = speller
+    ``weighs``: whether anybody reads how likely tokens were.
+    """
+
+    def __init__(self, speller: Speller, prompt_ids: list[int], *, weighs: bool = True) -> None:
+        self._speller, self._weighs = speller, weighs
         self.prompt, self._pending = speller.spell_all(prompt_ids)
 
     def write(
@@ -37,6 +41,12 @@ class Scribe:
             tuple(map(Token, ids, [*texts, own], labels, sources, origins)),
             tuple(map(Prediction, verdict.predictions, said, verdict.margins)),
         )
+
+    def weigh(self, step: Step, outcome: Outcome) -> Step:
+        """The step with how likely its tokens were, which is found out off the clock."""
+        if not self._weighs:
+            return step
+        return odds.weigh(step, outcome.proposal, outcome.logits)
 
 
 def statuses(proposal: Proposal, path: list[int], committed: int) -> list[Status]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from .sampling import Sampling
@@ -110,6 +111,7 @@ class Prices:
 
     ``seconds[i]``: a pass of the target in this ``backend`` over ``widths[i]`` tokens, narrowest
     first, after a text of ``context`` tokens. ``draft``: one drafted token (0: no model drafts).
+    Raises TypeError for what cannot have been measured: a trace may come from anybody.
     """
 
     backend: str
@@ -117,6 +119,12 @@ class Prices:
     widths: tuple[int, ...]
     seconds: tuple[float, ...]
     draft: float
+
+    def __post_init__(self) -> None:
+        ordered = all(a < b for a, b in pairwise((0, *self.widths)))
+        paid = len(self.seconds) == len(self.widths) > 0 < min(self.seconds, default=0)
+        if not ordered or not paid or self.draft < 0:
+            raise TypeError("`prices`")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 # Who may import whom inside stairs_core. What is not listed is free to import anything above it.
 STDLIB_ONLY = {
     f"{name}.py"
-    for name in ("copies", "errors", "ngrams", "sampling", "strict", "suffixes")
-    + ("trace", "tracefile", "weights")
+    for name in ("copies", "errors", "ngrams", "prices", "sampling", "strict", "suffixes")
+    + ("replay", "trace", "tracefile", "weights")
 }
 ALLOWED = {
     "errors.py": set(),
@@ -26,7 +26,9 @@ ALLOWED = {
     "sampling.py": {"errors"},
     "trace.py": {"sampling"},
     "tracefile.py": {"errors", "strict", "trace"},
-    "metrics.py": {"trace"},
+    "prices.py": {"trace"},
+    "replay.py": {"prices", "trace"},
+    "metrics.py": {"prices", "replay", "trace"},
     "settings.py": {"drafters", "errors", "sampling"},
     "protocols.py": {"pair", "trace"},
     "clock.py": set(),
@@ -39,6 +41,7 @@ ALLOWED = {
     "lane.py": {"kv", "protocols", "trees"},
     "skipping.py": {"errors"},
     "encoded.py": {"errors"},
+    "hindsight.py": {"lane", "pair", "trace"},
     "checks.py": {"encoded", "errors", "lane", "skipping"},
     "packed.py": set(),
     "lean.py": {"packed"},
@@ -46,10 +49,11 @@ ALLOWED = {
     "copies.py": {"protocols", "trace"},
     "ngrams.py": {"copies", "protocols"},
     "suffixes.py": {"copies", "protocols"},
-    "costs.py": {"choice", "clock", "lane", "pair", "protocols", "trace", "verify"},
+    "costs.py": {"choice", "clock", "lane", "pair", "prices", "protocols", "verify"},
     "lengths.py": {"costs", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
-    "scribe.py": {"protocols", "text", "trace"},
+    "odds.py": {"protocols", "trace"},
+    "scribe.py": {"odds", "protocols", "text", "trace"},
     "engine.py": {"clock", "protocols", "scribe", "trace"},
     "watch.py": {"choice", "protocols"},
     "inside.py": {

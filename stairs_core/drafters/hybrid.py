@@ -25,8 +25,9 @@ class HybridDrafter:
         if copy.same >= LONG:
             return Proposal(copy.tokens, "lookup", origins=copy.origins)
         kit = self._kit
-        tokens, probs = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
-        return Proposal(tokens, "model", probs=probs)
+        written = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
+        tokens, probs, rows = written
+        return Proposal(tokens, "model", probs=probs, rows=rows)
 
     def observe(self, outcome: Outcome) -> None:
         """Nothing to do: the lane drops rejected tokens when it is next asked."""

@@ -104,8 +104,9 @@ class LayerSkipDrafter:
     def propose(self, context: list[int], k: int) -> Proposal:
         """At most ``k`` tokens; a guessed end of text is the last one."""
         kit, self._context = self._kit, context
-        tokens, probs = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
-        return Proposal(tokens, self.name, probs=probs)
+        written = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
+        tokens, probs, rows = written
+        return Proposal(tokens, self.name, probs=probs, rows=rows)
 
     def observe(self, outcome: Outcome) -> None:
         """Now and then tries another set, once there is text of the target's own to try it on.

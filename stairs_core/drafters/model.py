@@ -18,8 +18,9 @@ class ModelDrafter:
     def propose(self, context: list[int], k: int) -> Proposal:
         """At most ``k`` tokens; a guessed end of text is the last one."""
         kit = self._kit
-        tokens, probs = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
-        return Proposal(tokens, self.name, probs=probs)
+        written = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
+        tokens, probs, rows = written
+        return Proposal(tokens, self.name, probs=probs, rows=rows)
 
     def observe(self, outcome: Outcome) -> None:
         """Nothing to do: the lane drops rejected tokens when it is next asked."""

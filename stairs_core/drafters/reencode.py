@@ -30,7 +30,7 @@ class ReencodeDrafter:
         pair = self._kit.pair
         told = self._interpreter.tell(context)
         count = min(k, pair.context_length - len(told)) if told else 0
-        written, _ = self._lane.write(
+        written, *_ = self._lane.write(
             told, max(0, count), self._greedy, pair.draft_eos_ids, self._kit.length.go_on
         )
         return Proposal(self._interpreter.answer(written)[:k], "model")

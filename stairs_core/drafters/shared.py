@@ -42,8 +42,9 @@ class SharedDrafter:
         whole = bool(told) and all(token in self._both for token in begun)
         tokens: list[int] = []
         laws: list[torch.Tensor] = []
+        rows: list[torch.Tensor] = []
         for _ in range(min(k, pair.context_length - len(told)) if whole else 0):
-            scores = self._scores(told)
+            rows.append(scores := self._scores(told))
             drawn, law = self._kit.choice.draw(lambda: context + tokens, scores)
             tokens.append(token := int(drawn))
             laws += [] if law is None else [law]
@@ -52,7 +53,8 @@ class SharedDrafter:
             if go_on and not go_on(float((scores.softmax(-1) if law is None else law)[token])):
                 break
             told = [*told, self._both[token]]
-        return Proposal(tokens, "model", probs=torch.stack(laws) if laws else None)
+        probs = torch.stack(laws) if laws else None
+        return Proposal(tokens, "model", probs=probs, rows=rows)
 
     def _scores(self, told: list[int]) -> torch.Tensor:
         """[vocabulary of the target]: the draft's logits where it has the token."""

@@ -19,11 +19,13 @@ from . import draft_lane
 
 @dataclass(slots=True)
 class _Node:
-    """``at``: its index among the tokens that the draft has read; None while it has not."""
+    """``row``: the draft's logits behind it, [vocabulary]. ``at``: its index among the tokens that
+    the draft has read; None while it has not."""
 
     token: int
     parent: _Node | None
     chance: float
+    row: torch.Tensor
     at: int | None = None
 
     @property
@@ -55,7 +57,8 @@ class TreeDrafter:
             best = sorted(best, key=lambda node: -node.chance)[:k]
         places = {id(node): i for i, node in enumerate(best)}
         parents = [places.get(id(node.parent), -1) for node in best]
-        return Proposal([node.token for node in best], self.name, parents)
+        rows = [node.row for node in best]
+        return Proposal([node.token for node in best], self.name, parents, rows=rows)
 
     def _promising(self, best: list[_Node], k: int) -> list[_Node]:
         """Tokens not read yet that are likelier than the last: a successor may take its place."""
@@ -76,12 +79,12 @@ class TreeDrafter:
     ) -> list[_Node]:
         texts = [context + node.branch if node else context for node in nodes]
         law = self._kit.choice.law(texts, rows).topk(min(k, rows.shape[-1]), dim=-1)
-        best = zip(nodes, law.indices.tolist(), law.values.tolist(), strict=True)
+        best = zip(nodes, rows, law.indices.tolist(), law.values.tolist(), strict=True)
         found = []
-        for node, tokens, chances in best:
+        for node, row, tokens, chances in best:
             so_far = node.chance if node else 1.0
             likely = zip(tokens, chances, strict=True)
-            found += [_Node(token, node, so_far * chance) for token, chance in likely if chance]
+            found += [_Node(t, node, so_far * chance, row) for t, chance in likely if chance]
         return found
 
     def observe(self, outcome: Outcome) -> None:
