@@ -117,6 +117,41 @@ def test_the_ideal_is_that_of_the_measured_passes_or_is_not_drawn():
     assert "not measured" in bare["captions"][1]
 
 
+def _every_k(lanes: list[Recording]) -> dict:
+    return made(lanes)["speedup-by-k"]
+
+
+def test_every_k_is_drawn_as_reckoned_and_the_better_one_offered():
+    alone, chain = page_runs.pair()
+    right = "".join("01"[at % 7 != 4 and at % 11 != 9] for at in range(85))
+    chain = replace(chain, stop=replace(chain.stop, agrees=right))
+    for lanes in (priced([alone, chain]), [alone, chain]):
+        chart, found = _every_k(lanes), metrics.what_if(lanes[1], lanes[0])
+        timed = bool(lanes[0].run.prices)
+        gains = [w.speedup if timed else w.tokens_per_target_call for w in found]
+        assert drawn(chart, 1, "Stairs") == ([w.k for w in found], rounded(gains))
+        assert [row[0] for row in chart["tables"][1]["rows"]] == [w.k for w in found]
+        assert [row[-1] for row in chart["tables"][1]["rows"]][4] == (
+            pytest.approx(found[4].speedup, rel=1e-3) if timed else None
+        )
+        assert drawn(chart, 1, "K in use")[0] == [5]
+        best = max(found, key=lambda w: w.speedup or 0)
+        assert chart["use"] == [None, {"guesser": 0, "k": best.k} if timed else None]
+        assert ("passes were not measured" in chart["captions"][1]) is not timed
+    assert found[4].steps == len(chain.steps)
+    auto = replace(chain, run=replace(chain.run, length="cost"))
+    assert not any(t["name"] == "K in use" for t in _every_k(priced([alone, auto]))["data"])
+
+
+def test_why_nothing_is_known_of_another_k():
+    said = _every_k(page_runs.four())["captions"]
+    assert "guesses nothing" in said[0]
+    assert "does not tell" in said[1]
+    assert "other guesses" in said[2]
+    assert "by chance" in _every_k(page_runs.sampled(page_runs.pair(), "coupled"))["captions"][1]
+    assert "when the run is over" in charts.charts(page_runs.pair(), True)[-1]["captions"][1]
+
+
 def test_a_table_holds_the_numbers_of_its_figure():
     lanes = priced(page_runs.four())
     found = made(lanes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import LIVE, RUNNING, arriving, opened, run, shape
+from browsing import LIVE, RUNNING, arriving, open_trace, run, shape
 from playwright.sync_api import Page, expect
 
 from stairs_core import metrics, tracefile

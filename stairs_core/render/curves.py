@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
 
 from .. import metrics
-from ..prices import UNPRICED, Costs
 from ..trace import Recording, Step
 
 RUNNING, WHOLE = 60, 500
@@ -77,11 +75,8 @@ def speedup_so_far(first: Sequence[Step], other: Sequence[Step]) -> tuple[list[i
 def ideal_so_far(first: Recording, lane: Recording) -> dict[int, float]:
     """By the tokens written so far: the speedup of the lane's own steps if nothing cost anything
     but their passes. Empty where those were not measured."""
-    own, alone = Costs.of(lane.run), Costs.of(first.run)
-    if own is None or alone is None or lane.run.drafter in UNPRICED:
-        return {}
-    counts = accumulate(len(s.committed) for s in lane.steps)
-    return dict(zip(counts, own.ideal_speedups(lane.steps, alone), strict=True))
+    ideal = metrics.ideal_speedups(lane, first)
+    return dict(zip(metrics.progress(lane.steps)[1][1:], ideal, strict=True)) if ideal else {}
 
 
 def by_position(steps: Sequence[Step]) -> list[tuple[int, int]]:

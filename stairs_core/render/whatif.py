@@ -8,9 +8,11 @@ from typing import Any
 
 from .. import metrics
 from ..metrics import WhatIf
+from ..settings import K_RANGE
 from ..trace import Recording
 from .figures import SOFT, Race, axis, curve, key, label, layout, table
 
+_LAST = 16
 _LATER = "Known when the run is over."
 _UNKNOWN = "This recording does not tell what the draft would have guessed at another K."
 _TIMED = "The same text at each K: steps exactly, seconds by the measured cost of passes."
@@ -19,7 +21,7 @@ _COUNTED = "Tokens per target call at each K, exactly; no speedup: passes were n
 
 def chart(race: Race) -> dict[str, Any]:
     """Speedup at every K, for each lane; tokens per target call where no passes were measured."""
-    every = [[] if race.running else metrics.what_if(lane, race.first) for lane in race.lanes]
+    every = [[] if race.running else _every_k(lane, race.first) for lane in race.lanes]
     each = [*zip(race.lanes, every, [color for color, _, _ in race.looks], strict=True)]
     highest = max((_gain(w)[0] for found in every for w in found), default=1)
     guessing = [i for i, _ in race.guessing]
@@ -42,6 +44,12 @@ def chart(race: Race) -> dict[str, Any]:
         ],
         "tables": [] if race.running else [_table(found) for found in every],
     }
+
+
+def _every_k(lane: Recording, first: Recording | None) -> list[WhatIf]:
+    """From 1 to 16, or as far as the lane's own K."""
+    last = max(_LAST, min(lane.run.k, K_RANGE[1]))
+    return metrics.what_if(lane, first, range(1, last + 1))
 
 
 def best(found: Sequence[WhatIf]) -> WhatIf | None:
