@@ -124,7 +124,7 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     page.locator("#chart-tokens-over-time summary").click()
     run(page, "Once upon a time", 400)
     arriving(page)
-    page.locator("#charts").scroll_into_view_if_needed()
+    page.evaluate("document.querySelector('#charts').scrollIntoView()")
     expect(page.locator("#chart-tokens-over-time details")).not_to_have_attribute("open", "")
     expect(page.locator("#chart-tokens-over-time .js-line").first).to_be_visible()
     seen = {str(shape(page))}

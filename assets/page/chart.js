@@ -102,7 +102,7 @@
       this.details = el("details", "", el("summary", "", "As a table"), this.table);
       this.details.open = !url;
       this.details.addEventListener("toggle", () => this.fill());
-      this.use = button("", () => Stairs.useK(this.advice));
+      this.use = button("", () => useK(this.advice));
       this.use.classList.add("st-use");
       this.svg = button("SVG", () => this.saveSvg(), "", "Save as SVG");
       this.csv = button("CSV", () => this.saveCsv(), "", "Save as CSV");
@@ -118,6 +118,7 @@
       new ResizeObserver(() => this.resize()).observe(this.plot);
       new IntersectionObserver(([entry]) => {
         this.near = entry.isIntersecting;
+        this.offer();
         if (this.late) this.soon();
       }, { rootMargin: NEAR }).observe(this.plot);
     }
@@ -137,12 +138,17 @@
       this.table.setAttribute("aria-label", `${chart.title}, as a table`);
       this.csv.disabled = this.svg.disabled = !this.numbers?.rows.length;
       this.advice = chart.use && of(chart.use, lead);
-      this.use.hidden = !this.advice || !Stairs.useK.offered();
+      this.offer();
       if (this.advice) set(this.use.firstChild, `Use K = ${this.advice.k}`);
       this.showKeys(of(chart.keys, lead) || []);
       if (!this.numbers && this.url) this.details.open = false;
       this.fill();
       this.soon();
+    }
+
+    // The widgets may come later than the stage, and one guesser after another.
+    offer() {
+      this.use.hidden = !this.advice || !kInputs()[this.advice.guesser];
     }
 
     showKeys(keys) {
@@ -191,6 +197,7 @@
     }
 
     async draw() {
+      this.offer();
       const library = await plotly(this.url);
       const { data, layout } = this.figure();
       this.plot.classList.toggle("empty", !data.length);
@@ -255,7 +262,6 @@
   // those on the page, from 0.
   function useK({ guesser, k }) {
     const input = kInputs()[guesser];
-    if (!input) return;
     const auto = input.closest(".st-guesser").querySelector("input[type=checkbox]");
     if (auto?.checked) auto.click();
     const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
@@ -265,7 +271,6 @@
   }
 
   const kInputs = () => [...document.querySelectorAll(".st-guesser input[type=number]")];
-  useK.offered = () => kInputs().length > 0;
 
-  Object.assign(Stairs, { Chart, Charts, useK });
+  Object.assign(Stairs, { Chart, Charts });
 })((globalThis.Stairs ??= {}));

@@ -72,7 +72,7 @@ def _finishes(race: Race, ends: list[tuple[float, float, int]]) -> list[dict[str
     """When each lane was done, where there is room to say it; the slowest first."""
     found, last = [], float("inf")
     widest = max((x for x, _, _ in ends), default=0)
-    for x, y, i in sorted(ends, reverse=True):
+    for x, y, i in sorted(ends, key=lambda end: -end[0]):
         if last - x >= _NEAR * widest:
             found.append(label(i, x, y, f"{x:.3g} s", race.looks[i][0], "top left"))
             last = x
@@ -113,7 +113,7 @@ def _speedup(race: Race) -> dict[str, Any]:
         "layout": layout(
             xaxis=axis("new tokens", range=[0, race.length]),
             yaxis=axis(ticksuffix=" ×", nticks=5),
-            margin={**MARGIN, "r": 78},
+            margin={**MARGIN, "r": 94},
             **level(1, "target alone"),
         ),
         "said": said,

@@ -33,7 +33,7 @@ def chart(race: Race) -> dict[str, Any]:
         "said": [_said(lane, found) for lane, found, _ in each],
         "data": [part for i, lane in enumerate(each) for part in _drawn(i, *lane)],
         "layout": layout(
-            xaxis=axis("K, tokens guessed ahead", rangemode="normal", tickformat="d"),
+            xaxis=axis("K, tokens guessed ahead", rangemode="normal", dtick=2),
             yaxis=axis(nticks=6, autorangeoptions={"include": [1.1 * highest]}),
         ),
         "use": [
@@ -92,6 +92,8 @@ def _drawn(i: int, lane: Recording, found: Sequence[WhatIf], color: str) -> list
         if what is None:
             continue
         side = "right" if what.k < ks[0] + 3 else "left" if what.k > ks[-1] - 3 else "center"
+        if what is not top and top is not None:
+            side = "right" if what.k < top.k else "left"  # under the curve, which rises to the best
         words = f"K {what.k}: {_gain(what)[1]}" if name == "best K" or own != top else ""
         look = {"symbol": symbol, "size": size, "color": color, "line": line}
         shown = {"marker": look, "showlegend": True}
