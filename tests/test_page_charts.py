@@ -10,7 +10,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import LIVE, RUNNING, arriving, open_trace, run, shape
+from browsing import LIVE, RUNNING, arriving, open_trace, run
 from playwright.sync_api import Page, expect
 
 from stairs_core import metrics, tracefile
@@ -44,6 +44,19 @@ def trace(tmp_path_factory):
 def _opened(page: Page, path: Path) -> None:
     open_trace(page, path)
     expect(page.locator(".st-source")).to_contain_text(path.name)
+
+
+def _places(page: Page) -> list:
+    """Where every chart and its plot stand, from where the first one begins."""
+    return page.evaluate(
+        """() => {
+            const top = document.querySelector("#charts").getBoundingClientRect().top;
+            return [...document.querySelectorAll(".st-chart, .st-plot")].map(n => {
+                const r = n.getBoundingClientRect();
+                return [r.left, r.top - top, r.width, r.height].map(Math.round);
+            });
+        }"""
+    )
 
 
 def _drawn(page: Page, id: str):
@@ -127,9 +140,9 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     page.evaluate("document.querySelector('#charts').scrollIntoView()")
     expect(page.locator("#chart-tokens-over-time details")).not_to_have_attribute("open", "")
     expect(page.locator("#chart-tokens-over-time .js-line").first).to_be_visible()
-    seen = {str(shape(page))}
+    seen = {str(_places(page))}
     while page.evaluate(RUNNING):
-        seen.add(str(shape(page)))
+        seen.add(str(_places(page)))
         page.wait_for_timeout(150)
     assert len(seen) == 1, seen
     expect(page.locator("#chart-tokens-over-time summary")).to_be_visible()
