@@ -60,7 +60,7 @@ def _shoot(
 
     def shoot(name: str) -> None:
         page.mouse.move(0, 0)
-        page.wait_for_selector("#chart .main-svg")
+        page.wait_for_selector("#charts .main-svg")
         page.wait_for_timeout(800)
         path = folder / f"{name}-{theme}-{width}.png"
         page.screenshot(path=path, full_page=True)

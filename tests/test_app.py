@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ import pytest
 import app
 from stairs_core import drafters, live, metrics, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import charts, facts, lanes, page, wire, words
+from stairs_core.render import facts, lanes, page, wire, words
 from stairs_core.sampling import Sampling
 from stairs_core.settings import AUTO
 
@@ -342,30 +341,6 @@ def test_the_verdict_names_the_first_difference():
     assert verdict["state"] == "no"
     assert f"new token {position + 1}" in verdict["text"]
     assert "rounding tie" in verdict["text"]
-
-
-def test_the_curve_of_the_speedup_ends_at_the_speedup():
-    alone, stairs = page_runs.pair()
-    tokens, ratios = charts.speedup_so_far(alone.steps, stairs.steps)
-    assert ratios[-1] == pytest.approx(metrics.compare(alone, stairs).speedup)
-    assert tokens[-1] == metrics.fold(stairs.steps).new_tokens
-    half, _ = charts.speedup_so_far(alone.steps[:20], stairs.steps)
-    assert half[-1] <= 20
-
-
-def test_the_figure_holds_every_lane_and_no_colour_of_its_own():
-    recorded = page_runs.four()
-    recorded[1] = replace(recorded[1], run=replace(recorded[1].run, name="<b>&"))
-    figure = charts.figure(recorded)
-    names = ["Target alone", "&lt;b&gt;&amp;", recorded[2].run.name, recorded[3].run.name]
-    assert [t.name for t in figure.data] == [*names, *["Speedup so far"] * 3]
-    assert [t.meta for t in figure.data] == [0, 1, 2, 3, 1, 2, 3]
-    looks = [(t.line.color, t.line.dash) for t in figure.data[:4]]
-    assert len({color for color, _ in looks}) == len({dash for _, dash in looks}) == 4
-    assert list(figure.data[1].y)[-1] == metrics.fold(recorded[1].steps).new_tokens
-    assert "#" not in figure.to_json()
-    assert len(charts.figure(recorded[:1]).data) == 1
-    json.loads(page.value("one", recorded, "live")["figure"])
 
 
 def test_batches_hand_on_everything_in_order():

@@ -28,7 +28,7 @@ def test_it_opens_on_a_recordedrun(visit):
     expect(page.locator(".st-source")).to_have_class("st-source recorded")
     expect(page.locator("#summary")).to_contain_text("1.99 ×")
     expect(page.locator("#verdict")).to_have_text("Same text: yes, all 85 tokens.")
-    expect(page.locator("#chart .main-svg").first).to_be_visible()
+    expect(page.locator("#charts .main-svg").first).to_be_visible()
     for name in (
         "prompt",
         "drafter",
@@ -80,7 +80,7 @@ def test_a_run_that_copies_with_automatic_length_and_strict_numerics(visit):
 
 def test_the_scrubber_is_dragged(visit):
     page = visit()
-    page.wait_for_selector("#chart .main-svg")
+    page.wait_for_selector("#charts .main-svg")
     title, stairs = page.locator(".st-cursor h2"), page.locator(".st-stairs")
     before, where, facts = stairs.inner_text(), shape(page), _facts(page)
     box = _box(page.locator(".st-scrub"))
@@ -203,7 +203,7 @@ def test_playing_at_the_engines_speed_moves_every_lane(visit):
 
 def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
-    page.wait_for_selector("#chart .main-svg")
+    page.wait_for_selector("#charts .main-svg")
     run(page, "Once upon a time", 512)
     first, before = arriving(page), shape(page)
     page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
@@ -285,7 +285,7 @@ def test_a_phone_has_all_of_it(visit, recorded, theme):
     expect(page.locator("#verdict")).to_contain_text("all 69 tokens")
     page.locator(".st-scrub").focus()
     page.keyboard.press("Home")
-    page.wait_for_selector("#chart .main-svg")
+    page.wait_for_selector("#charts .main-svg")
     assert page.locator(".st-row").count() == 13
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     stairs = page.locator(".st-stairs")
@@ -310,12 +310,12 @@ def test_every_text_can_be_read(visit, made, theme):
 
 def test_the_theme_is_switched_and_the_chart_with_it(visit):
     page = visit(color_scheme="light")
-    page.wait_for_selector("#chart .main-svg")
-    line = page.locator("#chart .scatterlayer .trace .js-line").first
+    page.wait_for_selector("#charts .main-svg")
+    line = page.locator("#charts .scatterlayer .trace .js-line").first
     light = line.evaluate("n => getComputedStyle(n).stroke")
     page.get_by_role("button", name="Dark theme").click()
     page.wait_for_function(
-        "c => getComputedStyle(document.querySelector('#chart .js-line')).stroke != c",
+        "c => getComputedStyle(document.querySelector('#charts .js-line')).stroke != c",
         arg=light,
     )
     page.get_by_role("button", name="Light theme").click()

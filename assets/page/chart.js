@@ -1,10 +1,13 @@
-// Figures come from Python (stairs_core/render/charts.py) as plotly JSON. Colours in them are names
-// of this page's CSS variables, looked up here, so one figure serves both themes.
+// One chart: a card around a plotly figure from Python (stairs_core/render/charts.py), with its
+// numbers as a table and as files. Colours in figures are names of this page's CSS variables,
+// looked up here, so one figure serves both themes. Without plotly the tables are all there is.
 (function (Stairs) {
   "use strict";
 
-  const { el } = Stairs;
+  const { el, set, button, readable } = Stairs;
   const GAP_MS = 400;
+  const NEAR = "200px"; // how far outside the window a chart is still kept up while a run streams
+  const FILE = { width: 900, height: 480, top: 46, legend: 28 }; // of an SVG, in pixels
   let loading = null;
 
   // plotly.min.js is 4.6 MB: fetched once, from this server, when the first figure is drawn.
@@ -31,27 +34,152 @@
     return value;
   }
 
+  // A list with one item a lane, or one for all.
+  const of = (items, lead) => items[Math.min(lead, items.length - 1)];
+  const parts = (packed) => (packed ? packed.split(",") : []);
+
+  // The curves to be seen while lane `lead` leads; its own are the thick ones, in front.
+  function unpacked(data, lead) {
+    const behind = data.filter(({ meta }) => !meta.only && meta.lane !== lead);
+    return [...behind, ...data.filter(({ meta }) => meta.lane === lead)].map((trace) => {
+      const made = { ...trace, x: parts(trace.x).map(Number), y: parts(trace.y).map(Number) };
+      if (trace.customdata) made.customdata = parts(trace.customdata);
+      const thick = trace.line && trace.meta.lane === lead && !trace.meta.only;
+      if (thick) made.line = { ...trace.line, width: trace.line.width + 1 };
+      return made;
+    });
+  }
+
+  // A file of the browser's own making.
+  function save(name, href) {
+    const link = el("a", "");
+    Object.assign(link, { download: name, href });
+    link.click();
+  }
+
+  // A field as RFC 4180 has it. A name that a spreadsheet would take for a formula is quoted away.
+  function field(value) {
+    if (typeof value !== "string") return value === null ? "" : String(value);
+    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+    return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
+  }
+
+  const csv = ({ columns, rows }) =>
+    [columns, ...rows].map((row) => row.map(field).join(",") + "\r\n").join("");
+
+  function swatch({ color, mark }) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const draw = (tag, attributes) => {
+      const node = svg.appendChild(document.createElementNS(svg.namespaceURI, tag));
+      for (const [name, value] of Object.entries(attributes)) node.style.setProperty(name, value);
+      return node;
+    };
+    const dash = { solid: "none", dash: "6 4", dot: "2 3", dashdot: "7 3 2 3" }[mark];
+    const stroke = { stroke: color, "stroke-width": 2, fill: "none" };
+    if (dash) draw("path", { ...stroke, "stroke-dasharray": dash }).setAttribute("d", "M0 6H22");
+    else if (mark === "ring" || mark === "dot-mark") {
+      const dot = draw("circle", mark === "ring" ? stroke : { fill: color });
+      for (const [name, value] of [["cx", 14], ["cy", 6], ["r", 5]]) dot.setAttribute(name, value);
+    } else draw("path", mark === "fill" ? { fill: color } : { ...stroke, "stroke-width": 1 })
+      .setAttribute("d", "M4 0.5H22V11.5H4Z");
+    svg.setAttribute("aria-hidden", "true");
+    return svg;
+  }
+
   class Chart {
-    constructor(node, url) {
-      this.node = node;
+    constructor(url, running) {
       this.url = url;
-      this.json = "";
-      this.timer = 0;
-      new MutationObserver(() => this.soon()).observe(document.body, { attributeFilter: ["class"] });
-      new ResizeObserver(() => this.resize()).observe(node);
+      this.running = running; // whether a run goes on
+      this.title = el("h2", "");
+      this.caption = el("p", "st-chart-caption");
+      this.keys = el("div", "st-chart-keys");
+      this.plot = el("div", "st-plot");
+      this.plot.setAttribute("role", "img");
+      this.plot.hidden = !url;
+      this.table = el("div", "st-chart-table");
+      this.table.tabIndex = 0;
+      this.table.setAttribute("role", "group");
+      this.details = el("details", "", el("summary", "", "As a table"), this.table);
+      this.details.open = !url;
+      this.details.addEventListener("toggle", () => this.fill());
+      this.use = button("", () => useK(this.advice));
+      this.use.classList.add("st-use");
+      this.svg = button("SVG", () => this.saveSvg(), "", "Save as SVG");
+      this.csv = button("CSV", () => this.saveCsv(), "", "Save as CSV");
+      this.svg.hidden = !url;
+      this.node = el("section", "st-card st-chart", el("header", "", this.title), this.caption, this.keys,
+        this.plot, el("footer", "", this.details, this.use, this.svg, this.csv));
+      if (url) this.watch();
     }
 
-    // lead: the number of the lane that is in front; its curves are the thick ones.
-    show(json, lead) {
-      if (json === this.json && lead === this.lead) return;
-      this.json = json;
+    watch() {
+      this.near = true;
+      new MutationObserver(() => this.soon()).observe(document.body, { attributeFilter: ["class"] });
+      new ResizeObserver(() => this.resize()).observe(this.plot);
+      new IntersectionObserver(([entry]) => {
+        this.near = entry.isIntersecting;
+        this.offer();
+        if (this.late) this.soon();
+      }, { rootMargin: NEAR }).observe(this.plot);
+    }
+
+    // chart: as charts.py has it. lead: the number of the lane that is in front.
+    show(chart, lead) {
+      const state = JSON.stringify([chart, lead]);
+      if (state === this.state) return;
+      this.state = state;
+      this.node.id = `chart-${chart.id}`;
+      this.chart = chart;
       this.lead = lead;
+      this.numbers = of(chart.tables, lead) || null;
+      set(this.title, chart.title);
+      set(this.caption, readable(of(chart.captions, lead) || ""));
+      this.plot.setAttribute("aria-label", readable(of(chart.said, lead) || chart.title));
+      this.table.setAttribute("aria-label", `${chart.title}, as a table`);
+      this.csv.disabled = this.svg.disabled = !this.numbers?.rows.length;
+      this.advice = chart.use && of(chart.use, lead);
+      this.offer();
+      if (this.advice) set(this.use.firstChild, `Use K = ${this.advice.k}`);
+      this.showKeys(of(chart.keys, lead) || []);
+      if (!this.numbers && this.url) this.details.open = false;
+      this.fill();
       this.soon();
     }
 
-    // Two or three drawings a second at most; the last figure is always drawn.
+    // The widgets may come later than the stage, and one guesser after another.
+    offer() {
+      this.use.hidden = !this.advice || !kInputs()[this.advice.guesser];
+    }
+
+    showKeys(keys) {
+      const json = JSON.stringify([keys, this.lead]);
+      if (json === this.keyed) return;
+      this.keyed = json;
+      this.keys.replaceChildren(...keys.map((key) =>
+        el("span", key.lane === this.lead ? "lead" : "", swatch(key), readable(key.text))));
+    }
+
+    // The table is made when it is looked at.
+    fill() {
+      if (!this.details.open || this.filled === this.numbers) return;
+      this.filled = this.numbers;
+      const { columns, rows } = this.numbers || { columns: [], rows: [] };
+      const words = columns.map((_, i) => typeof rows[0]?.[i] === "string");
+      const cell = (tag, value, i) => el(tag, words[i] ? "words" : "", value === null ? "–" : readable(String(value)));
+      const head = columns.map((name, i) => Object.assign(cell("th", name, i), { scope: "col" }));
+      const body = rows.map((row) => el("tr", "", ...row.map((value, i) => cell("td", value, i))));
+      const caption = el("caption", "st-spoken", this.chart.title);
+      this.table.replaceChildren(rows.length
+        ? el("table", "", caption, el("thead", "", el("tr", "", ...head)), el("tbody", "", ...body))
+        : el("p", "st-note", "Nothing to show."));
+    }
+
+    // Two or three drawings a second at most; the last figure is always drawn. One that nobody can
+    // see waits for the end of the run.
     soon() {
-      if (this.timer || !this.json) return;
+      if (!this.url || this.timer || !this.chart) return;
+      this.late = this.running() && !this.near;
+      if (this.late) return;
       const wait = Math.max(0, (this.last || 0) + GAP_MS - performance.now());
       this.timer = setTimeout(() => {
         this.timer = 0;
@@ -60,39 +188,89 @@
       }, wait);
     }
 
+    figure() {
+      const style = getComputedStyle(this.plot);
+      const data = coloured(unpacked(this.chart.data, this.lead), style);
+      const layout = coloured(this.chart.layout, style);
+      layout.font.family = style.fontFamily;
+      return { data, layout };
+    }
+
     async draw() {
-      if (!this.url) return; // a replay, which is one file
+      this.offer();
       const library = await plotly(this.url);
-      const style = getComputedStyle(this.node);
-      const { data, layout } = coloured(JSON.parse(this.json), style);
-      for (const curve of data) if (curve.meta === this.lead) curve.line.width += 1;
-      layout.font = { ...layout.font, family: style.fontFamily };
-      const options = { displayModeBar: false, responsive: false };
-      await library.react(this.node, data, layout, options);
+      const { data, layout } = this.figure();
+      this.plot.classList.toggle("empty", !data.length);
+      await library.react(this.plot, data, layout, { displayModeBar: false, responsive: false });
       this.drawn = true;
     }
 
     resize() {
-      if (this.drawn && this.node.clientWidth) globalThis.Plotly.Plots.resize(this.node);
+      if (this.drawn && this.plot.clientWidth) globalThis.Plotly.Plots.resize(this.plot);
+    }
+
+    get file() {
+      return `stairs-${this.chart.id}`;
+    }
+
+    saveCsv() {
+      save(`${this.file}.csv`, URL.createObjectURL(new Blob([csv(this.numbers)], { type: "text/csv" })));
+    }
+
+    // With what stands around the plot on the page: title and legend.
+    async saveSvg() {
+      const library = await plotly(this.url);
+      const { data, layout } = this.figure();
+      const { width, height, top, legend } = FILE;
+      const panel = getComputedStyle(this.plot).getPropertyValue("--st-panel").trim();
+      Object.assign(layout, {
+        showlegend: true,
+        legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom" },
+        title: { text: this.chart.title, x: 0.02, xanchor: "left", y: 0.97, yanchor: "top", font: { size: 15 } },
+        paper_bgcolor: panel,
+        margin: { ...layout.margin, t: top + legend },
+      });
+      save(`${this.file}.svg`, await library.toImage({ data, layout }, { format: "svg", width, height }));
     }
   }
 
-  // The charts of the whole run.
+  // All of them.
   class Charts {
     constructor(url) {
-      const node = el("div", "st-chart");
-      node.id = "chart";
-      node.setAttribute("role", "img");
-      node.setAttribute("aria-label", "Tokens against engine time, and speedup so far");
-      this.chart = new Chart(node, url);
-      this.node = el("section", "st-card st-charted",
-        el("header", "", el("h2", "", "Tokens against engine time")), node);
+      this.grid = el("div", "st-chart-grid");
+      this.node = el("section", "st-charts", this.grid);
+      this.node.id = "charts";
+      this.node.setAttribute("aria-label", "Charts");
+      this.url = url;
+      this.charts = [];
     }
 
-    show({ figure }, lead) {
-      this.chart.show(figure, lead);
+    // charts: as charts.py has them, always the same ones.
+    show({ charts, running }, lead) {
+      this.running = running;
+      charts.forEach((chart, i) => {
+        if (!this.charts[i]) {
+          this.charts[i] = new Chart(this.url, () => this.running);
+          this.grid.append(this.charts[i].node);
+        }
+        this.charts[i].show(chart, lead);
+      });
     }
   }
+
+  // Sets K of a guesser among the widgets, as a hand would: they are Gradio's. guesser: which of
+  // those on the page, from 0.
+  function useK({ guesser, k }) {
+    const input = kInputs()[guesser];
+    const auto = input.closest(".st-guesser").querySelector("input[type=checkbox]");
+    if (auto?.checked) auto.click();
+    const value = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value");
+    value.set.call(input, k);
+    for (const type of ["input", "change"]) input.dispatchEvent(new Event(type, { bubbles: true }));
+    input.scrollIntoView({ block: "nearest", behavior: Stairs.calm() ? "auto" : "smooth" });
+  }
+
+  const kInputs = () => [...document.querySelectorAll(".st-guesser input[type=number]")];
 
   Object.assign(Stairs, { Chart, Charts });
 })((globalThis.Stairs ??= {}));

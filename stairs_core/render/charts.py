@@ -1,143 +1,144 @@
-"""Figures of a race, from its recordings. Imports neither torch nor gradio.
+"""The charts of a race, from its recordings: plotly figures, each with a table of its numbers.
 
-Colours are names of the page's CSS variables: the browser looks them up when it draws, so that one
-figure serves the light and the dark theme.
+A chart is plain data: {id, title, layout, data, captions, said, keys, tables}. What depends on the
+lane that leads is a list with one item a lane (or a single one for all): the browser picks. Of the
+curves in ``data``, one whose ``meta`` says ``only`` is drawn while its lane leads. Their ``x`` and
+``y`` are packed (``curves.packed``). Colours are names of the page's CSS variables: the browser
+looks them up when it draws, so that one figure serves the light and the dark theme.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import cycle
-
-import plotly.graph_objects as go
+from typing import Any
 
 from .. import metrics
-from ..trace import Recording, Step
+from ..trace import Recording
+from . import curves, drafts, whatif
 from .facts import alone
+from .figures import MARGIN, SOFT, Race, axis, curve, key, label, layout, level, table
 
-BASELINE, INK, SOFT, GRID = (f"var(--st-{name})" for name in ("plain", "ink", "soft", "grid"))
-GUESSING = [("var(--st-acc)", "solid"), ("var(--st-bonus)", "dot"), ("var(--st-corr)", "dashdot")]
+GUESSING = [("acc", "solid"), ("bonus", "dot"), ("corr", "dashdot")]
 """Colour and dash of each lane that guesses, in turn."""
-_SPLIT = 0.36, 0.56
-"""Where the lower plot ends and the upper one begins, in shares of the figure's height."""
-_BELOW = {"text": "tokens", "font": {"size": 12}, "standoff": 8}
+_SHADED = "Against the target alone. Shaded: what was lost of what its passes would allow."
+_UNSHADED = "Against the target alone. No ideal is known: passes were not measured."
+_NEAR = 0.13
+"""Labels closer than this share of the axis would overlap; so would those at the ends of curves."""
 
 
-def figure(lanes: Sequence[Recording]) -> go.Figure:
-    """Tokens against engine time for every lane; below it, the speedups so far against tokens.
-
-    ``meta`` of each curve is the number of its lane, so that the page can bring one to the front.
-    """
-    looks = _looks(lanes)
-    traces = [_progress(i, lane, *looks[i]) for i, lane in enumerate(lanes)]
-    first = alone(lanes)
-    for i, lane in enumerate(lanes):
-        if first and lane.run.drafter != "none":
-            traces.append(_speedup(i, first, lane, *looks[i]))
-    return go.Figure(traces, _layout(max(lane.run.max_new_tokens for lane in lanes)))
+def charts(lanes: Sequence[Recording], running: bool = False) -> list[dict[str, Any]]:
+    """All five. While the race is ``running``, coarser and without tables."""
+    race = Race(lanes, running, _looks(lanes), alone(lanes))
+    made = [part(race) for part in (_tokens, _speedup, drafts.positions, drafts.lengths)]
+    made.append(whatif.chart(race))
+    return [{**chart, "said": [], "tables": []} for chart in made] if running else made
 
 
-def _looks(lanes: Sequence[Recording]) -> list[tuple[str, str]]:
-    """Colour and dash of every lane."""
-    guessing = cycle(GUESSING)
-    return [(BASELINE, "dash") if lane.run.drafter == "none" else next(guessing) for lane in lanes]
+def _looks(lanes: Sequence[Recording]) -> list[tuple[str, str, str]]:
+    """Colour, fill and dash of every lane."""
+    guessing = cycle((f"var(--st-{c})", f"var(--st-{c}bg)", dash) for c, dash in GUESSING)
+    plain = "var(--st-plain)", "var(--st-grid)", "dash"
+    return [plain if lane.run.drafter == "none" else next(guessing) for lane in lanes]
 
 
-def speedup_so_far(first: Sequence[Step], other: Sequence[Step]) -> tuple[list[int], list[float]]:
-    """After every step of ``other``: its tokens, and ``first``'s seconds for as many over its own.
-
-    Ends where ``first`` has not written as many yet, so the last value of a finished race with
-    equal texts is its speedup.
-    """
-    first_seconds, first_tokens = metrics.progress(first)
-    tokens, ratios = [], []
-    for seconds, count in list(zip(*metrics.progress(other), strict=True))[1:]:
-        i = bisect_left(first_tokens, count)
-        if i < len(first_tokens) and seconds:
-            tokens.append(count)
-            ratios.append(first_seconds[i] / seconds)
-    return tokens, ratios
-
-
-def _progress(number: int, lane: Recording, color: str, dash: str) -> go.Scatter:
-    seconds, tokens = metrics.progress(lane.steps)
-    return go.Scatter(
-        x=_rounded(seconds),
-        y=tokens,
-        meta=number,
-        name=_plain(lane.run.name),
-        mode="lines",
-        line={"color": color, "width": 2, "dash": dash, "shape": "hv"},
-        hovertemplate="%{y} tokens",
-    )
-
-
-def _speedup(number: int, first: Recording, other: Recording, color: str, dash: str) -> go.Scatter:
-    tokens, ratios = speedup_so_far(first.steps, other.steps)
-    return go.Scatter(
-        x=tokens,
-        y=_rounded(ratios),
-        meta=number,
-        name="Speedup so far",
-        mode="lines",
-        line={"color": color, "width": 2, "dash": dash},
-        xaxis="x2",
-        yaxis="y2",
-        showlegend=False,
-        hovertemplate="%{y:.2f} ×",
-    )
-
-
-def _layout(length: int) -> go.Layout:
-    """``length``: the most tokens a lane may write."""
-    axis = {
-        "color": SOFT,
-        "gridcolor": GRID,
-        "zeroline": False,
-        "fixedrange": True,
-        "rangemode": "tozero",
-        "tickfont": {"size": 11},
-        "ticklabelstandoff": 4,
+def _tokens(race: Race) -> dict[str, Any]:
+    data, rows, said, ends = [], [], [], []
+    for i, lane in enumerate(race.lanes):
+        color, _, dash = race.looks[i]
+        points = curves.thin(metrics.progress(lane.steps), race.running)  # type: ignore[arg-type]
+        line = {"color": color, "width": 2, "dash": dash, "shape": "hv"}
+        data.append(curve(i, lane.run.name, *points, line=line, hovertemplate="%{y} tokens"))
+        rows += [[lane.run.name, x, y] for x, y in zip(*points, strict=True)]
+        if lane.steps:
+            ends.append((points[0][-1], points[1][-1], i))
+            said.append(f"{lane.run.name}: {points[1][-1]} tokens in {points[0][-1]:.3g} s")
+    return {
+        "id": "tokens-over-time",
+        "title": "Tokens against engine time",
+        "captions": ["Steeper is faster. The engine clock runs only while a lane works."],
+        "keys": [race.names(range(len(race.lanes)))],
+        "data": data + ([] if race.running else _finishes(race, ends)),
+        "layout": layout(
+            xaxis=axis("engine time", ticksuffix=" s", hoverformat=".3f"),
+            yaxis=axis(range=[0, race.length * 1.14]),
+        ),
+        "said": ["Tokens against engine time. " + "; ".join(said) + "."],
+        "tables": [table(["Lane", "Seconds", "Tokens"], rows)],
     }
-    return go.Layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK, "size": 12},
-        margin={"l": 44, "r": 12, "t": 34, "b": 44},
-        hovermode="x unified",
-        hoverlabel={"bgcolor": "var(--st-panel)", "bordercolor": "var(--st-line)"},
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
-        annotations=[_heading("tokens", 1), _heading("speedup so far", _SPLIT[0])],
-        shapes=[_even(length)],
-        xaxis={**axis, "anchor": "y", "ticksuffix": " s", "hoverformat": ".3f"},
-        yaxis={**axis, "domain": [_SPLIT[1], 1], "range": [0, length * 1.02]},
-        xaxis2={**axis, "anchor": "y2", "range": [0, length], "title": _BELOW},
-        yaxis2={**axis, "domain": [0, _SPLIT[0]], "ticksuffix": " ×", "nticks": 4},
-    )
 
 
-def _heading(text: str, y: float) -> dict[str, object]:
-    """What the axis of a plot shows, above its left end, where there is room in any width."""
-    place = {"xref": "paper", "yref": "paper", "x": 0, "y": y, "xanchor": "left"}
-    look = {"font": {"color": SOFT, "size": 12}, "showarrow": False, "xshift": -34, "yshift": 4}
-    return {"text": text, **place, "yanchor": "bottom", **look}
+def _finishes(race: Race, ends: list[tuple[float, float, int]]) -> list[dict[str, Any]]:
+    """When each lane was done, where there is room to say it; the slowest first."""
+    found, last = [], float("inf")
+    widest = max((x for x, _, _ in ends), default=0)
+    for x, y, i in sorted(ends, key=lambda end: -end[0]):
+        if last - x >= _NEAR * widest:
+            found.append(label(i, x, y, f"{x:.3g} s", race.looks[i][0], "top left"))
+            last = x
+    return found
 
 
-def _even(length: int) -> dict[str, object]:
-    """The line on which the stairs are as fast as the target alone."""
-    line = {"color": SOFT, "width": 1, "dash": "dot"}
-    ends = {"x0": 0, "x1": length, "y0": 1, "y1": 1}
-    return {"type": "line", "xref": "x2", "yref": "y2", "line": line, **ends}
+def _speedup(race: Race) -> dict[str, Any]:
+    data, rows = [], []
+    captions, said, keys = [""] * len(race.lanes), [""] * len(race.lanes), [[] for _ in race.lanes]
+    for i, lane in race.guessing if race.first else ():
+        assert race.first is not None
+        color, fill, dash = race.looks[i]
+        points = curves.speedup_so_far(race.first.steps, lane.steps)
+        tokens, ratios = curves.thin(points, race.running)  # type: ignore[arg-type]
+        ideal = curves.ideal_so_far(race.first, lane)
+        line = {"color": color, "width": 2, "dash": dash}
+        shown = {"line": line, "hovertemplate": "%{y:.2f} ×"}
+        data.append(curve(i, lane.run.name, tokens, ratios, **shown))
+        keys[i] = race.names([j for j, _ in race.guessing])
+        captions[i] = _UNSHADED
+        if ideal:
+            data.append(_band(i, tokens, [ideal[int(t)] for t in tokens], color, fill))
+            captions[i] = _SHADED
+            keys[i].append(key("ideal, by measured passes", fill, "fill"))
+        if ratios and not race.running:
+            data += _reached(i, tokens[-1], ratios[-1], ideal.get(int(tokens[-1])), color)
+            said[i] = f"Speedup so far: {lane.run.name} ends at {ratios[-1]:.2f} times the target "
+            said[i] += "alone" + (f", of an ideal {ideal[int(tokens[-1])]:.2f}." if ideal else ".")
+        rows += [
+            [lane.run.name, t, r, ideal.get(int(t))] for t, r in zip(tokens, ratios, strict=True)
+        ]
+    return {
+        "id": "speedup-so-far",
+        "title": "Speedup so far",
+        "captions": captions if race.first else ["The target alone is not among the lanes."],
+        "keys": keys,
+        "data": data,
+        "layout": layout(
+            xaxis=axis("new tokens", range=[0, race.length]),
+            yaxis=axis(ticksuffix=" ×", nticks=5),
+            margin={**MARGIN, "r": 94},
+            **level(1, "target alone"),
+        ),
+        "said": said,
+        "tables": [table(["Lane", "Tokens", "Speedup so far", "Ideal"], rows)],
+    }
 
 
-def _rounded(values: Sequence[float]) -> list[float]:
-    """To 0.1 ms: what is sent to the page several times a second need not be longer."""
-    return [round(v, 4) for v in values]
+def _band(
+    lane: int, tokens: list[float], ideal: list[float], color: str, fill: str
+) -> dict[str, Any]:
+    """The ideal; what lies between it and the curve before it is filled."""
+    line = {"color": color, "width": 1, "dash": "dot"}
+    shaded = {"fill": "tonexty", "fillcolor": fill, "hovertemplate": "%{y:.2f} × ideal"}
+    return curve(lane, "Ideal", tokens, ideal, only=True, line=line, **shaded)
 
 
-def _plain(text: str) -> str:
-    """plotly reads some tags in names, and refuses half a character; a trace may hold both."""
-    text = text.encode("utf-8", "replace").decode()
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _reached(
+    lane: int, tokens: float, ratio: float, ideal: float | None, color: str
+) -> list[dict[str, Any]]:
+    """What was reached and what was ideal, right of the ends of their curves."""
+    ends = [(ratio, f"{ratio:.2f} ×", color)]
+    ends += [] if ideal is None else [(ideal, f"{ideal:.2f} × ideal", SOFT)]
+    (low, *_), (high, *_) = min(ends), max(ends)
+    sides = ("bottom", "top") if high - low < _NEAR * high else ("middle", "middle")
+    return [
+        label(lane, tokens, y, f" {text}", look, f"{sides[y == high]} right", only=True)
+        for y, text, look in ends
+    ]

@@ -38,7 +38,7 @@ _REFRESH = 0.5
 class Lines:
     """A trace that grows while its run goes on. ``text``: its lines so far, as they are sent.
 
-    Numbers and figure are made anew twice a second, however often ``value`` is asked.
+    Numbers and charts are made anew twice a second, however often ``value`` is asked.
     """
 
     def __init__(self, run: str) -> None:
@@ -97,7 +97,7 @@ def around(
         "keep": keep.keep(lanes, kind, name) if lanes and not running else None,
         "facts": facts.facts(lanes, running),
         "table": facts.table(lanes, running),
-        "figure": charts.figure(lanes).to_json() if lanes else "",
+        "charts": charts.charts(lanes, running),
     }
 
 

@@ -1,0 +1,99 @@
+"""The charts of the guesses: what became of them by position, and step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..trace import Recording
+from . import curves
+from .figures import Race, axis, curve, key, layout, table
+
+
+def positions(race: Race) -> dict[str, Any]:
+    data, rows, said = [], [], []
+    for i, lane in race.guessing:
+        color, _, dash = race.looks[i]
+        found = curves.by_position(lane.steps)
+        places, shares = list(range(1, len(found) + 1)), [a / n if n else 0.0 for a, n in found]
+        line = {"color": color, "width": 2, "dash": dash}
+        shown: dict[str, Any] = {
+            "line": line,
+            "mode": "lines+markers",
+            "marker": {"size": 6, "color": color},
+        }
+        counts: dict[str, Any] = {"customdata": ",".join(f"{a} of {n}" for a, n in found)}
+        shown |= {"hovertemplate": "%{y:.0%}: %{customdata} kept"}
+        data.append(curve(i, lane.run.name, places, shares, **shown, **counts))
+        rows += [[lane.run.name, p, *found[p - 1], shares[p - 1]] for p in places]
+        if found:
+            said.append(f"{lane.run.name}: {shares[0]:.0%} of first guesses are kept")
+            said[-1] += f", {shares[-1]:.0%} at position {places[-1]}" if places[1:] else ""
+    tree = any(s.parents for _, lane in race.guessing for s in lane.steps[:1])
+    return {
+        "id": "acceptance-by-position",
+        "title": "Acceptance by position in the draft",
+        "captions": [
+            "Of the guesses checked at each position, the share that the target kept."
+            + (" In a tree a position is a depth." if tree else "")
+        ],
+        "keys": [race.names([i for i, _ in race.guessing])],
+        "data": data,
+        "layout": layout(
+            xaxis=axis("position", rangemode="normal", **_whole([len(t["x"]) for t in data])),
+            yaxis=axis(range=[0, 1.04], tickformat=".0%", dtick=0.25),
+        ),
+        "said": ["Acceptance by position in the draft. " + "; ".join(said) + "."],
+        "tables": [table(["Lane", "Position", "Accepted", "Checked", "Share"], rows)],
+    }
+
+
+def _whole(lengths: list[int]) -> dict[str, Any]:
+    """Ticks at whole numbers; every one of them where they are few."""
+    return {"dtick": 1} if max(lengths, default=0) < 30 else {"tickformat": "d"}
+
+
+def lengths(race: Race) -> dict[str, Any]:
+    data, captions, said, tables = [], [], [], []
+    for i, lane in enumerate(race.lanes):
+        counts = [len(s.drafted) for s in lane.steps], [s.accepted for s in lane.steps]
+        size = curves.stride(len(lane.steps), curves.RUNNING if race.running else curves.WHOLE)
+        drafted, accepted = (curves.means(n, size, race.running) for n in counts)
+        middles = [1 + size * j + (size - 1) / 2 for j in range(len(drafted))]
+        tables.append(
+            table(["Step", "Drafted", "Accepted"], [*zip(middles, drafted, accepted, strict=True)])
+        )
+        color, fill, _ = race.looks[i]
+        outline = {"color": fill, "line": {"color": color, "width": 1}}
+        bars = [("drafted", drafted, outline), ("accepted", accepted, {"color": color})]
+        for name, heights, marker in bars if sum(counts[0]) else ():
+            look = {"type": "bar", "width": size * 0.82, "marker": marker}
+            data.append(curve(i, name, middles, heights, only=True, **look))
+        captions.append(f"{lane.run.name}, step by step.")
+        captions[i] += f" Each bar is the mean of {size} steps." if size > 1 else ""
+        said.append(_said_lengths(lane, *counts))
+    return {
+        "id": "draft-lengths",
+        "title": "Draft length and accepted length",
+        "captions": captions,
+        "keys": [
+            [key("drafted", color, "outline"), key("accepted", color, "fill")]
+            for color, _, _ in race.looks
+        ],
+        "data": data,
+        "layout": layout(
+            barmode="overlay",
+            xaxis=axis("step", rangemode="normal", tickformat="d"),
+            yaxis=axis(nticks=6),
+        ),
+        "said": said,
+        "tables": tables,
+    }
+
+
+def _said_lengths(lane: Recording, drafted: list[int], accepted: list[int]) -> str:
+    if not sum(drafted):
+        return f"Draft length and accepted length: {lane.run.name} drafts nothing."
+    means = (f"{sum(counts) / len(counts):.1f}" for counts in (drafted, accepted))
+    return "Draft length and accepted length: of {} tokens drafted a step, {} are kept.".format(
+        *means
+    )

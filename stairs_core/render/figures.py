@@ -1,0 +1,120 @@
+"""What plotly figures are made of, as plain data: its own classes check every value, which takes
+longer than a page that follows a run may ask of the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..trace import Recording
+from .curves import packed, short
+
+INK, SOFT, GRID = (f"var(--st-{name})" for name in ("ink", "soft", "grid"))
+MARGIN = {"l": 46, "r": 14, "t": 14, "b": 40}
+_CLEAR = "rgba(0,0,0,0)"
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """``looks``: colour, fill and dash of every lane. ``first``: the target alone."""
+
+    lanes: Sequence[Recording]
+    running: bool
+    looks: list[tuple[str, str, str]]
+    first: Recording | None
+
+    @property
+    def guessing(self) -> list[tuple[int, Recording]]:
+        return [(i, r) for i, r in enumerate(self.lanes) if r.run.drafter != "none"]
+
+    @property
+    def length(self) -> int:
+        """New tokens of the longest lane; while it runs, as many as it may have."""
+        if self.running:
+            return max(lane.run.max_new_tokens for lane in self.lanes)
+        written = (sum(len(s.committed) for s in lane.steps) for lane in self.lanes)
+        return max(written, default=0) or 1
+
+    def names(self, lanes: Sequence[int]) -> list[dict[str, Any]]:
+        return [key(self.lanes[i].run.name, *self.looks[i][::2], lane=i) for i in lanes]
+
+
+def curve(
+    lane: int, name: str, x: Sequence[float], y: Sequence[float], *, only: bool = False, **look: Any
+) -> dict[str, Any]:
+    """A trace of plotly's, ``x`` and ``y`` packed. ``only``: drawn while ``lane`` leads."""
+    kind = {"type": "scatter", "mode": "lines"} if "type" not in look else {}
+    meta = {"lane": lane, "only": only}
+    return {"name": plain(name), "meta": meta, **kind, **look, "x": packed(x), "y": packed(y)}
+
+
+def label(
+    lane: int, x: float, y: float, text: str, color: str, place: str, **more: Any
+) -> dict[str, Any]:
+    """Words at a point; a marker that is not seen keeps them off the curve."""
+    look = {"mode": "markers+text", "marker": {"size": 6, "opacity": 0}, "cliponaxis": False}
+    look |= {"text": [plain(text)], "textposition": place}
+    look |= {"textfont": {"color": color, "size": 12}, "hoverinfo": "skip", "showlegend": False}
+    return curve(lane, more.pop("name", ""), [x], [y], **{"type": "scatter", **look, **more})
+
+
+def key(text: str, color: str, mark: str, lane: int | None = None) -> dict[str, Any]:
+    """A line of what stands beside the chart.
+
+    ``mark``: a dash of plotly's, "fill", "outline", "ring" or "dot-mark".
+    """
+    return {"text": text, "color": color, "mark": mark, "lane": lane}
+
+
+def axis(title: str = "", **more: Any) -> dict[str, Any]:
+    look = {
+        "color": SOFT,
+        "gridcolor": GRID,
+        "zeroline": False,
+        "fixedrange": True,
+        "rangemode": "tozero",
+        "tickfont": {"size": 11},
+        "ticklabelstandoff": 4,
+    }
+    return (
+        look
+        | ({"title": {"text": title, "font": {"size": 11}, "standoff": 6}} if title else {})
+        | more
+    )
+
+
+def layout(**more: Any) -> dict[str, Any]:
+    return {
+        "template": "none",
+        "paper_bgcolor": _CLEAR,
+        "plot_bgcolor": _CLEAR,
+        "font": {"color": INK, "size": 12},
+        "margin": MARGIN,
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "var(--st-panel)", "bordercolor": "var(--st-line)"},
+        "showlegend": False,
+        **more,
+    }
+
+
+def level(y: float, text: str) -> dict[str, Any]:
+    """A dotted line across, and what it stands for."""
+    line = {"color": SOFT, "width": 1, "dash": "dot"}
+    ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
+    place = {"xref": "paper", "x": 1, "xanchor": "right", "y": y, "yanchor": "bottom"}
+    words = {"text": text, "font": {"color": SOFT, "size": 11}, "showarrow": False}
+    return {"shapes": [{"type": "line", "line": line, **ends}], "annotations": [place | words]}
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """The numbers of a figure for who cannot see it."""
+    kept = [[v if isinstance(v, str) else short(v) for v in row] for row in rows]
+    return {"columns": [*columns], "rows": kept}
+
+
+def plain(text: str) -> str:
+    """plotly reads some tags, and a file cannot hold some characters; a trace may come from
+    anybody."""
+    seen = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return seen.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

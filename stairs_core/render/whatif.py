@@ -1,0 +1,143 @@
+"""The chart of every K: what a run would have gained at another. No torch, no gradio."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import astuple, fields
+from typing import Any
+
+from .. import metrics
+from ..metrics import WhatIf
+from ..settings import K_RANGE
+from ..trace import Recording
+from .figures import SOFT, Race, axis, curve, key, label, layout, table
+
+_LAST = 16
+_LATER = "Known when the run is over."
+_UNKNOWN = "This recording does not tell what the draft would have guessed at another K."
+_TIMED = "The same text at each K: steps exactly, seconds by the measured cost of passes."
+_COUNTED = "Tokens per target call at each K, exactly; no speedup: passes were not measured."
+
+
+def chart(race: Race) -> dict[str, Any]:
+    """Speedup at every K, for each lane; tokens per target call where no passes were measured."""
+    every = [[] if race.running else _every_k(lane, race.first) for lane in race.lanes]
+    each = [*zip(race.lanes, every, [color for color, _, _ in race.looks], strict=True)]
+    highest = max((_gain(w)[0] for found in every for w in found), default=1)
+    guessing = [i for i, _ in race.guessing]
+    return {
+        "id": "speedup-by-k",
+        "title": "Speedup at every K, from this one run",
+        "captions": [_LATER if race.running else _caption(lane, found) for lane, found, _ in each],
+        "keys": [_keys(lane, found, color) for lane, found, color in each],
+        "said": [_said(lane, found) for lane, found, _ in each],
+        "data": [part for i, lane in enumerate(each) for part in _drawn(i, *lane)],
+        "layout": layout(
+            xaxis=axis("K, tokens guessed ahead", rangemode="normal", dtick=2),
+            yaxis=axis(nticks=6, autorangeoptions={"include": [1.1 * highest]}),
+        ),
+        "use": [
+            {"guesser": guessing.index(i), "k": top.k}
+            if (top := best(found)) and top != used(lane, found)
+            else None
+            for i, (lane, found, _) in enumerate(each)
+        ],
+        "tables": [] if race.running else [_table(found) for found in every],
+    }
+
+
+def _every_k(lane: Recording, first: Recording | None) -> list[WhatIf]:
+    """From 1 to 16, or as far as the lane's own K."""
+    last = max(_LAST, min(lane.run.k, K_RANGE[1]))
+    return metrics.what_if(lane, first, range(1, last + 1))
+
+
+def best(found: Sequence[WhatIf]) -> WhatIf | None:
+    """The fastest. None where no passes were measured: tokens per target call only rise with K."""
+    return max(found, key=lambda w: w.speedup or 0) if _timed(found) else None
+
+
+def used(lane: Recording, found: Sequence[WhatIf]) -> WhatIf | None:
+    """The one with the lane's own K, if it kept to one."""
+    own = lane.run.k if lane.run.length == "constant" else None
+    return next((w for w in found if w.k == own), None)
+
+
+def _timed(found: Sequence[WhatIf]) -> bool:
+    return bool(found) and all(w.speedup is not None for w in found)
+
+
+def _gain(what: WhatIf) -> tuple[float, str]:
+    """Worded too."""
+    if what.speedup is None:
+        return what.tokens_per_target_call, f"{what.tokens_per_target_call:.2f} tokens a call"
+    return what.speedup, f"{what.speedup:.2f} ×"
+
+
+def _drawn(i: int, lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str, Any]]:
+    if not found:
+        return []
+    ks, gains = [w.k for w in found], [_gain(w)[0] for w in found]
+    line = {"color": color, "width": 2}
+    look = {"mode": "lines+markers", "line": line, "marker": {"size": 5, "color": color}}
+    hover = "%{y:.2f} ×" if _timed(found) else "%{y:.2f} tokens a call"
+    data = [curve(i, lane.run.name, ks, gains, only=True, hovertemplate=hover, **look)]
+    if _timed(found):
+        even = {"line": {"color": SOFT, "width": 1, "dash": "dot"}, "hoverinfo": "skip"}
+        data.append(curve(i, "", [ks[0], ks[-1]], [1, 1], only=True, showlegend=False, **even))
+        data.append(label(i, ks[-1], 1, "target alone", SOFT, "top left", only=True))
+    own, top = used(lane, found), best(found)
+    marks = [(own, "circle-open", 14, "K in use", "bottom"), (top, "circle", 10, "best K", "top")]
+    for what, symbol, size, name, place in marks:
+        if what is None:
+            continue
+        side = "right" if what.k < ks[0] + 3 else "left" if what.k > ks[-1] - 3 else "center"
+        if what is not top and top is not None:
+            side = "right" if what.k < top.k else "left"  # under the curve, which rises to the best
+        words = f"K {what.k}: {_gain(what)[1]}" if name == "best K" or own != top else ""
+        look = {"symbol": symbol, "size": size, "color": color, "line": line}
+        shown = {"marker": look, "showlegend": True}
+        at = what.k, _gain(what)[0], words, color, f"{place} {side}"
+        data.append(label(i, *at, only=True, name=name, **shown))
+    return data
+
+
+def _keys(lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str, Any]]:
+    marks = [(used(lane, found), "K in use", "ring"), (best(found), "best K", "dot-mark")]
+    return [key(text, color, mark) for what, text, mark in marks if what]
+
+
+def _caption(lane: Recording, found: Sequence[WhatIf]) -> str:
+    if found:
+        return _TIMED if _timed(found) else _COUNTED
+    return _why(lane)
+
+
+def _why(lane: Recording) -> str:
+    """Why nothing is known of another K."""
+    run = lane.run
+    if run.drafter == "none":
+        return "The target alone guesses nothing."
+    if run.sampling is not None and run.sampling.draws:
+        return "Not known: at another K other tokens would have been drawn by chance."
+    if run.drafter != "model":
+        return "Not known for this guesser: at another K it would have made other guesses."
+    return _UNKNOWN
+
+
+def _said(lane: Recording, found: Sequence[WhatIf]) -> str:
+    """The main finding."""
+    if not found:
+        return f"Speedup at every K. {_why(lane)}"
+    own, top = used(lane, found), best(found)
+    now = f"{_gain(own)[1]} at K {own.k}, the K in use" if own else "K was not constant in this run"
+    if top is None:
+        return f"Tokens per target call at every K: {now}. No passes were measured."
+    if top == own:
+        return f"Speedup at every K: the K in use, {top.k}, is the best, with {_gain(top)[1]}."
+    return f"Speedup at every K: best at K {top.k} with {_gain(top)[1]}; {now}."
+
+
+def _table(found: Sequence[WhatIf]) -> dict[str, Any]:
+    names = [field.name.replace("_", " ").capitalize() for field in fields(WhatIf)]
+    return table(["K", *names[1:]], [list(astuple(w)) for w in found])
