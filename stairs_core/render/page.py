@@ -25,11 +25,11 @@ STARTING = "Getting the models ready …"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
-    *("fold", "words", "parts", "token", "lane", "stairs", "backends", "chart", "cursor"),
-    *("around", "stage"),
+    *("fold", "words", "parts", "prefs", "glossary", "token", "lane", "stairs", "backends"),
+    *("chart", "cursor", "stops", "tour", "around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
-STYLES = ("stage",)
+STYLES = ("stage", "craft")
 _REFRESH = 0.5
 
 
