@@ -109,16 +109,24 @@
 
   let entry = null;
 
-  // A word that opens its entry. text: how it is said here, where that is not its name.
+  // A word that opens its entry. text: how it is said here, where that is not its name. No <button>,
+  // which would stand in its sentence as one block.
   function term(id, text = WORDS[id][0]) {
-    const button = el("button", "st-term", text);
-    button.type = "button";
+    const button = el("span", "st-term", text);
+    button.tabIndex = 0;
+    button.setAttribute("role", "button");
     button.setAttribute("aria-expanded", "false");
     button.setAttribute("aria-controls", "glossary-entry");
     button.addEventListener("click", (event) => {
       event.stopPropagation();
       entry ??= new Entry();
       entry.toggle(button, id);
+    });
+    button.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      event.stopPropagation();
+      button.click();
     });
     return button;
   }

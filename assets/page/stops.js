@@ -34,6 +34,9 @@
     return said.length < 2 ? said.join("") : `${said.slice(0, -1).join(", ")} and ${said.at(-1)}`;
   }
 
+  // Seconds of a lane for each token it wrote; 0 where that is not known.
+  const perToken = (lane) => (lane?.counts.at(-1) ? lane.steps.at(-1).elapsed / lane.counts.at(-1) : 0);
+
   const cells = (...names) => names.map((name) => `#view-stairs .st-stairs ${name}`).join(", ");
   const tree = (step) => Boolean(step.parents);
 
@@ -57,15 +60,17 @@
       view: "stairs",
       find: telling,
       rings: () => ["#view-stairs .st-stairs"],
-      say: (step) => tree(step) ? [
-        "The large model, the ", term("target"), ", reads the whole ", term("tree"), ` of ${many(drafted(step).length, "guess", "guesses")} at once `,
-        "and says at every place which token it would write next. One such pass costs little more than " +
-        "writing a single token.",
-      ] : [
-        "Each row is the text so far and one guess more: these are the ", term("stairs"), ". The large model, the ",
-        term("target"), `, reads all ${many(step.tokens.length, "row")} at once; the last cell of a row is the `,
-        "token it would write there. That takes little longer than writing a single token.",
-      ],
+      say: (step, lane, value) => {
+        const each = perToken(value.alone);
+        const price = each && step.verify_seconds ? ` Checking took ${seconds(step.verify_seconds)}; the target alone took ` +
+          `${seconds(each)} a token, on average.` : "";
+        return tree(step) ? ["The large model, the ", term("target"), ", reads the whole ", term("tree"),
+          ` of ${many(drafted(step).length, "guess", "guesses")} at once, and says at every place which token it `,
+          `would write next.${price}`]
+          : ["Each row is the text so far and one guess more: these are the ", term("stairs"), ". The large model, the ",
+            term("target"), `, checks all ${many(step.tokens.length, "row")} at once; the last cell of a row is the `,
+            `token it would write there.${price}`];
+      },
     },
     {
       title: "The first mismatch",
@@ -104,13 +109,13 @@
       title: "Why the text cannot change",
       view: "stairs",
       find: telling,
-      rings: () => ["#verdict", cells(".st-light")],
+      rings: () => ["#verdict"],
       say: (step, lane, value) => [
-        ...(lane.run.exactness === "token-exact" ? ["A guess is kept only where it is the very token that the target writes ",
-          "itself; anywhere else the target's own is taken. So the draft changes how soon a token comes, never which one. "]
+        ...(lane.run.exactness === "token-exact" ? ["A guess is kept only where it is the very token that the target ",
+          "writes itself: the draft changes how soon a token comes, never which one. "]
           : lane.run.exactness === "distribution-exact" ? ["Tokens are drawn here. A guess is kept just so often that ",
             "every token has the chance that the target alone gives it: the draft changes the speed, not the odds. "]
-            : [`This lane's promise is: ${readable(lane.run.exactness)}. `]),
+            : [`What this lane promises: ${readable(lane.run.exactness)}. `]),
         `What the page found: ${value.verdict} `, "Only a ", term("tie"), " can part them, and ",
         term("strict"), " rule that out.",
       ],
@@ -119,18 +124,17 @@
       title: "Where the time goes",
       view: "ledger",
       find: telling,
-      rings: () => [".st-cursor .st-clock", "#summary .st-tile", "#view-ledger:not([hidden])"],
+      rings: () => ["#view-ledger:not([hidden])", ".st-cursor .st-clock", "#summary .st-tile"],
       say: (step, lane, value) => {
         const wrote = step.tokens.filter(Stairs.committed).length;
         const took = step.draft_seconds + step.verify_seconds + (step.other_seconds || 0);
-        const { steps, counts } = value.alone || {};
-        const plain = steps?.length && counts.at(-1) ? (steps.at(-1).elapsed / counts.at(-1)) * wrote : null;
-        const parts = took ? [`This step took ${seconds(took)} on the `, term("clock"), `: ${seconds(step.draft_seconds)} guessing, `,
-          `${seconds(step.verify_seconds)} checking, for ${many(wrote, "token")}. `] : ["This trace holds no times. "];
-        const versus = took && plain ? [`The target alone took ${seconds(plain)} for as many, on average: this step `,
+        const plain = perToken(value.alone) * wrote;
+        const parts = took ? [`This step took ${seconds(took)} on the `, term("clock"), ` for ${many(wrote, "token")}: `,
+          `${seconds(step.draft_seconds)} guessing, ${seconds(step.verify_seconds)} checking. `] : ["This trace holds no times. "];
+        const versus = took && plain ? [`The target alone takes ${seconds(plain)} for as many, by its average, so this step `,
           `${plain > took ? "saved" : "lost"} ${seconds(Math.abs(plain - took))}. `] : [];
-        const whole = value.speedup ? [`Over the whole run: ${value.speedup}, the `, term("speedup"), ". "] : [];
-        return [...parts, ...versus, ...whole, "It pays while guessing is cheap and often right."];
+        const whole = value.speedup ? [`Over the whole run: ${value.speedup}, the `, term("speedup"), "."] : [];
+        return [...parts, ...versus, ...whole];
       },
     },
   ];

@@ -13,7 +13,9 @@
       const r = node.getBoundingClientRect();
       const frame = node.parentElement.closest(".st-stairs, .st-view")?.getBoundingClientRect();
       const cut = frame || r;
-      return { left: Math.max(r.left, cut.left), top: Math.max(r.top, cut.top),
+      const over = node.closest(".st-stairs.wide")?.querySelector(".context"); // it stays as the others scroll
+      const start = over && over !== node ? over.getBoundingClientRect().right : cut.left;
+      return { left: Math.max(r.left, cut.left, node.closest(".st-c") ? start : 0), top: Math.max(r.top, cut.top),
         right: Math.min(r.right, cut.right), bottom: Math.min(r.bottom, cut.bottom) };
     }).filter((b) => b.right > b.left && b.bottom > b.top);
     if (!boxes.length) return null;
@@ -135,17 +137,17 @@
         const box = node.closest(".st-stairs");
         if (box && box !== node) box.scrollLeft = Math.max(0, node.offsetLeft + node.offsetWidth - box.clientWidth + 8);
       }
-      const boxes = this.targets().map(around).filter(Boolean);
-      if (!boxes.length) return;
+      const box = this.targets().map(around).find(Boolean);
+      if (!box) return;
       const bar = this.stage.cursorBar.node;
-      const stuck = nodes.some((node) => bar.contains(node)) ? 0 : bar.offsetHeight;
-      const from = Math.min(...boxes.map((b) => b.top));
-      const to = Math.max(...boxes.map((b) => b.bottom));
-      const top = stuck * (bar.currentCSSZoom || 1) + GAP;
-      const bottom = innerHeight - GAP - (this.docked ? this.node.getBoundingClientRect().height : 0);
-      if (from >= top && to <= bottom) return;
-      const tall = to - from > bottom - top;
-      const by = tall ? from - top : (from + to) / 2 - (top + bottom) / 2;
+      const sticks = !nodes.some((node) => bar.contains(node)) && bar.getBoundingClientRect().bottom <= box.top;
+      const card = this.node.getBoundingClientRect();
+      const below = this.docked || box.right + card.width + 2 * GAP > innerWidth; // where the card will be
+      const top = (sticks ? bar.getBoundingClientRect().height : 0) + GAP;
+      const bottom = innerHeight - GAP - (below ? card.height + GAP : 0);
+      if (box.top >= top && box.bottom <= bottom) return;
+      const tall = box.bottom - box.top > bottom - top;
+      const by = tall ? box.top - top : (box.top + box.bottom) / 2 - (top + bottom) / 2;
       scrollBy({ top: by, behavior: Stairs.calm() ? "auto" : "smooth" });
     }
 
