@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import page_runs
 import pytest
-from browsing import open_trace
+from browsing import LIVE, open_trace
 from playwright.sync_api import Page, expect
 
 from stairs_core import tracefile
@@ -48,6 +48,7 @@ def test_six_stops_tell_of_the_steps_they_show(visit, width, way):
     page = visit(width, reduced_motion="reduce")
     lane = page_runs.pair()[1]
     wrong, full = _mismatch(lane), _full(lane)
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
     where = page.evaluate("document.documentElement.scrollHeight")
     tour, card, text = page.locator("#tour"), page.locator("#tour-card"), page.locator("#tour-text")
     if way == "mouse":
@@ -164,9 +165,9 @@ def odd(tmp_path_factory):
     alone, chain = page_runs.pair()
     right = [s for s in page_runs.pair()[1].steps if s.tokens[-1].status == "bonus"][:1]
     never = [s for s in chain.steps if s.tokens[-1].status == "correction"]
-    hostile = page_runs.words(page_runs.STORY)[:20] + [*page_runs.HOSTILE] * 3
+    hostile = [*page_runs.HOSTILE] * 4
     runs = {
-        "right": [replace(chain, steps=(replace(right[0], index=0),))],
+        "right": [_renumbered(chain, right)],
         "wrong": [_renumbered(chain, never)],
         "alone": [alone],
         "hostile": page_runs.pair(hostile, k=12),
@@ -219,7 +220,8 @@ def test_what_a_run_does_not_hold_is_said_to_be_missing(visit, odd):
 def test_tokens_in_the_card_are_text(visit, odd):
     page = visit()
     words = _words(page, odd / "hostile.jsonl")
-    assert "‹U+202E›gnp" in " ".join(words) or "${1+1}" in " ".join(words)
+    assert "‹U+202E›gnp" in " ".join(words)
+    assert "</script><b>" in " ".join(words)
     page.locator("#tour").click()
     for _ in range(STOPS):
         assert page.locator("#tour-card :is(img, script, a)").count() == 0
