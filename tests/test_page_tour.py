@@ -26,7 +26,9 @@ def _mismatch(lane: Recording) -> Step:
     return next(
         s
         for s in lane.steps
-        if s.index > 1 and s.accepted > 1 and {"rejected", "unchecked"} <= {t.status for t in s.tokens}
+        if s.index > 1
+        and s.accepted > 1
+        and {"rejected", "unchecked"} <= {t.status for t in s.tokens}
     )
 
 
