@@ -71,7 +71,7 @@
       document.body.append(this.node);
       document.addEventListener("pointerdown", (e) => e.target.closest(".st-term, .st-entry") || this.close());
       document.addEventListener("keydown", (e) => this.key(e), true);
-      addEventListener("scroll", () => this.close(), { passive: true });
+      addEventListener("scroll", () => this.button && this.moved() && this.close(), { passive: true });
       addEventListener("resize", () => this.close());
     }
 
@@ -85,12 +85,17 @@
       this.node.hidden = false;
       set(this.name, name);
       set(this.text, meaning);
-      const at = button.getBoundingClientRect();
+      const at = (this.at = button.getBoundingClientRect());
       const { width, height } = this.node.getBoundingClientRect();
       const below = at.bottom + 6 + height < innerHeight;
       const left = Math.max(8, Math.min(at.left, innerWidth - width - 12));
       Stairs.place(this.node, left, below ? at.bottom + 6 : Math.max(8, at.top - height - 6));
       button.addEventListener("blur", () => this.close(), { once: true });
+    }
+
+    // Whether the page has carried the word away; one in the tour's card stays where it is.
+    moved() {
+      return Math.abs(this.button.getBoundingClientRect().top - this.at.top) > 2;
     }
 
     // Escape closes this, and nothing that lies behind it.
