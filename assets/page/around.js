@@ -1,5 +1,5 @@
-// What stands around the race: the legend, the glossary, a number's tile, the line of notices,
-// the head of the page, the theme switch; and the one call that ties each to its Gradio component.
+// What stands around the race: the legend, the line of notices, the head of the page; and the one
+// call that ties each to its Gradio component.
 (function (Stairs) {
   "use strict";
 
@@ -15,30 +15,13 @@
     ["copied", "copied", "stood elsewhere before: point at it"],
   ];
 
-  const WORDS = [
-    ["Target", "The large model. The text is the one it would write alone."],
-    ["Draft", "The small model that guesses the next few tokens, at most K of them."],
-    ["Stairs", "All beginnings of the guess, from none of it to all of it, checked by the target " +
-      "at once. Each row ends in the token the target would write there."],
-    ["Tree", "A guess with several ways to go on, checked at once. The text takes the one that the target follows."],
-    ["Sampling", "The target draws each token by its chances, instead of taking the likeliest; with " +
-      "the same dice for every lane, all must draw the same text."],
-    ["Step", "One guess, one check by the target, one to K + 1 new tokens."],
-    ["Engine clock", "Seconds during which a lane's engine worked. Drawing this page is not on it."],
-    ["Speedup", "Tokens per second of the stairs over those of the target alone."],
-    ["Acceptance rate", "Accepted tokens over all that were drafted."],
-    ["Alpha", "Accepted tokens over those that were checked: what stands behind a wrong guess is left out."],
-    ["Tokens per target call", "New tokens of a step, the target's own included."],
-    ["Margin", "How far, in logits, the target's first choice is ahead of its second."],
-  ];
-
   Stairs.legend = function () {
-    const items = LEGEND.map(([status, name, meaning]) =>
-      el("span", "", el("span", `st-t ${status}`, name), ` ${meaning}`));
-    const list = el("dl", "");
-    for (const [word, meaning] of WORDS) list.append(el("dt", "", word), el("dd", "", meaning));
-    return el("div", "st-legend", el("div", "st-keys", ...items),
-      el("details", "", el("summary", "", "What these words mean"), list));
+    const items = LEGEND.map(([status, name, meaning]) => {
+      const word = Stairs.term(status === "copied" ? "provenance" : status, name);
+      word.classList.add("st-t", status);
+      return el("span", "", word, ` ${meaning}`);
+    });
+    return el("div", "st-legend", el("div", "st-keys", ...items), Stairs.glossary());
   };
 
   // Called from `js_on_load` of a gr.HTML component: draws every value it is given.
@@ -50,6 +33,7 @@
   Stairs.mountStage = function (element, props, watch) {
     const root = element.appendChild(el("div", ""));
     const stage = new Stairs.Stage(root, props.plotly);
+    Stairs.stage = stage; // what the tour, started in the head, goes over
     document.addEventListener("keydown", (event) => {
       const sent = event.key === "Enter" && (event.ctrlKey || event.metaKey);
       if (sent && event.target.closest("#prompt")) document.getElementById("run").click();
@@ -100,16 +84,10 @@
     const mark = el("i", "st-mark", ...[1, 2, 3, 4].map(() => el("b", "")));
     mark.setAttribute("aria-hidden", "true");
     const chips = el("span", "st-chips");
-    const theme = el("button", "st-button st-theme");
-    theme.type = "button";
-    const name = () => (document.body.classList.contains("dark") ? "Light" : "Dark");
-    const label = () => set(theme, `${name()} theme`);
-    theme.addEventListener("click", () => document.body.classList.toggle("dark"));
-    new MutationObserver(label).observe(document.body, { attributeFilter: ["class"] });
-    label();
+    const [tour, note] = Stairs.invitation();
     const root = element.appendChild(el("div", "st-head", el("h1", "", mark, "Stairs"),
       el("p", "", "A small model guesses ahead, the large one checks every step of the guess at once."),
-      chips, theme));
+      el("span", "st-switches", tour, ...Stairs.switches()), chips, note));
     root.setAttribute("role", "banner");
     tie(element, props, watch, (value) => {
       chips.replaceChildren(...value.map((text) => el("span", "st-chip", Stairs.readable(text))));

@@ -53,7 +53,7 @@
         svg.setAttribute("role", "img");
         const cost = el("span", "st-cost");
         const told = el("p", "st-note");
-        const node = el("div", "st-way", el("header", "", el("h3", "", words), cost),
+        const node = el("div", "st-way", el("header", "", el("h3", "", Stairs.term(name, words)), cost),
           el("div", "st-places", svg), told);
         return { name, node, svg, cost, told };
       });

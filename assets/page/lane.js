@@ -130,7 +130,7 @@
       const box = this.text.getBoundingClientRect();
       const place = group.getBoundingClientRect();
       const seen = place.top > box.top + 8 && place.bottom < box.bottom - 8;
-      if (!seen) this.text.scrollTop += place.top - box.top - box.height * 0.4;
+      if (!seen) this.text.scrollTop += (place.top - box.top - box.height * 0.4) / (this.text.currentCSSZoom || 1);
     }
   }
 
@@ -226,7 +226,7 @@
       if (!to) return;
       const { top, bottom } = to.getBoundingClientRect();
       const box = card.text.getBoundingClientRect();
-      if (top < box.top || bottom > box.bottom) card.text.scrollTop += top - box.top - box.height * 0.4;
+      if (top < box.top || bottom > box.bottom) card.text.scrollTop += (top - box.top - box.height * 0.4) / (card.text.currentCSSZoom || 1);
       this.hint(to);
     }
 

@@ -44,7 +44,7 @@
     numbers.forEach((n, i) => {
       const tile = node.children[i] || node.appendChild(el("div", "st-tile", el("b", ""), el("span", "")));
       set(tile.children[0], n.value);
-      set(tile.children[1], n.label);
+      Stairs.caption(tile.children[1], n.label);
       tile.title = n.meaning;
       tile.className = `st-tile ${n.tone}`;
     });
@@ -185,7 +185,11 @@
       if (this.node.hidden) return;
       if (this.runs?.length !== lanes.length || lanes.some((lane, i) => lane.run !== this.runs[i])) {
         this.runs = lanes.map((lane) => lane.run);
-        this.head.replaceChildren(...columns.map((name) => scoped(el("th", "", name), "col")));
+        this.head.replaceChildren(...columns.map((name) => {
+          const cell = scoped(el("th", ""), "col");
+          Stairs.caption(cell, name);
+          return cell;
+        }));
         this.body.replaceChildren(...lanes.map((lane, i) => this.row(lane, i, columns.length)));
       }
       rows.forEach((cells, i) => {

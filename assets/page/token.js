@@ -47,11 +47,10 @@
 
     // Under the token, or over it where there is no room; always inside the window.
     place(at) {
-      const { offsetWidth: width, offsetHeight: height } = this.node;
+      const { width, height } = this.node.getBoundingClientRect();
       const left = Math.max(8, Math.min(at.left, innerWidth - width - 12));
       const below = at.bottom + 8 + height < innerHeight;
-      this.node.style.left = `${left}px`;
-      this.node.style.top = `${below ? at.bottom + 8 : Math.max(8, at.top - height - 8)}px`;
+      Stairs.place(this.node, left, below ? at.bottom + 8 : Math.max(8, at.top - height - 8));
     }
 
     hide() {

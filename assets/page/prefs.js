@@ -1,0 +1,77 @@
+// What a visitor has chosen and finds again at the next visit: the theme, the size of the type.
+(function (Stairs) {
+  "use strict";
+
+  const { set } = Stairs;
+  const LARGE = 1.35; // as --st-zoom in craft.css
+
+  // Where a browser keeps nothing, as in some frames, a choice lasts as long as the page.
+  const kept = {
+    get(name) {
+      try {
+        return localStorage.getItem(`stairs-${name}`);
+      } catch {
+        return null;
+      }
+    },
+    set(name, value) {
+      try {
+        localStorage.setItem(`stairs-${name}`, value);
+      } catch {
+        // Then not.
+      }
+    },
+  };
+
+  // A media query knows the window, not the zoom: what is narrow for small type starts at a wider
+  // window for large type.
+  function widen(rules, scale) {
+    for (const rule of rules) {
+      if (rule instanceof CSSMediaRule) {
+        rule.small ??= rule.media.mediaText;
+        rule.media.mediaText = rule.small.replace(/(\d+(?:\.\d+)?)px/g, (_, px) => `${px * scale}px`);
+      }
+    }
+  }
+
+  function enlarge(large) {
+    document.body.classList.toggle("large", large);
+    for (const sheet of document.styleSheets) {
+      if (!sheet.href || new URL(sheet.href).origin === location.origin) widen(sheet.cssRules, large ? LARGE : 1);
+    }
+  }
+
+  // A point of the window, in the pixels of a node that may be zoomed.
+  function place(node, left, top) {
+    const zoom = node.currentCSSZoom || 1;
+    node.style.left = `${left / zoom}px`;
+    node.style.top = `${top / zoom}px`;
+  }
+
+  function switcher(name, act) {
+    const button = Stairs.button("", () => act());
+    button.id = name;
+    return button;
+  }
+
+  // Both switches, as buttons; what was chosen before is in force at once.
+  function switches() {
+    const { classList } = document.body;
+    const size = switcher("type-size", () => {
+      enlarge(!classList.contains("large"));
+      kept.set("type", classList.contains("large") ? "large" : "normal");
+    });
+    const theme = switcher("theme", () => kept.set("theme", classList.toggle("dark") ? "dark" : "light"));
+    const label = () => {
+      set(theme.firstChild, `${classList.contains("dark") ? "Light" : "Dark"} theme`);
+      set(size.firstChild, `${classList.contains("large") ? "Normal" : "Large"} type`);
+    };
+    new MutationObserver(label).observe(document.body, { attributeFilter: ["class"] });
+    if (kept.get("theme")) classList.toggle("dark", kept.get("theme") === "dark");
+    if (kept.get("type") === "large") enlarge(true);
+    label();
+    return [size, theme];
+  }
+
+  Object.assign(Stairs, { kept, place, switches });
+})((globalThis.Stairs ??= {}));
