@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import metrics, trace, tracefile, verdicts
 from .errors import InputError
-from .render import terminal
+from .render import card, terminal
 from .render.cells import Paint, visible
 from .sampling import Sampling
 from .settings import AUTO, K_RANGE, Settings
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_report(recordings[0]) | verdicts.report(compared)))
         return status or verdicts.status(compared)
     print(flush=True)
-    print("\n".join(terminal.table(recordings, _paint(sys.stderr))), file=sys.stderr)
+    print("\n".join(terminal.table(recordings, paint(sys.stderr))), file=sys.stderr)
     if compared:
         print(terminal.verdict(both, compared), file=sys.stderr)
     return status or verdicts.status(compared)
@@ -60,23 +60,39 @@ def race(args: argparse.Namespace) -> int:
     runners = _runners(args, names)
     recordings, status = _decode(runners, args.trace, _counts(runners))
     compared = verdicts.compare(recordings, runners[0].pair if args.check else None)
+    others = _what_if(recordings) if args.what_if else []
     if args.json:
-        report = {
+        report: dict[str, Any] = {
             "lanes": [{"name": r.run.name, **_report(r)} for r in recordings],
             "speedup": compared[-1].speedup,
             **verdicts.report(compared),
         }
+        if args.what_if:
+            report["what_if"] = {run.name: [asdict(w) for w in found] for run, found in others}
         print(json.dumps(report))
     else:
-        table = terminal.table(recordings, _paint())
+        table = terminal.table(recordings, paint())
         print("\n".join([*table, terminal.verdict(recordings, compared)]))
+        for run, found in others:
+            print(f"\n{visible(run.name)} at other Ks, from this run:")
+            used = run.k if run.length == "constant" else None
+            print("\n".join(card.other_lengths(found, used, paint())))
+        if args.what_if and not others:
+            print("Other Ks can be told of a greedy lane of the drafter model alone.")
     return status or (verdicts.status(compared) if args.check else 0)
+
+
+def _what_if(recordings: list[trace.Recording]) -> list[tuple[trace.Run, list[metrics.WhatIf]]]:
+    """Of the lanes of which it can be told."""
+    alone = next((r for r in recordings if r.run.drafter == "none"), None)
+    found = [(r.run, metrics.what_if(r, alone)) for r in recordings]
+    return [(run, told) for run, told in found if told]
 
 
 def show(args: argparse.Namespace) -> int:
     recordings = tracefile.read(args.file)
     columns = shutil.get_terminal_size().columns
-    color = _paint().color and not args.no_color
+    color = paint().color and not args.no_color
     print(terminal.draw(recordings, columns, color=color, step=args.step), end="")
     return 0
 
@@ -84,7 +100,7 @@ def show(args: argparse.Namespace) -> int:
 def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
     """One for each lane (its name: its drafter), on one pair."""
     base = Settings(
-        **_drafting(args.k, args.length),
+        **drafting(args.k, args.length),
         max_new_tokens=args.max_new_tokens,
         backend=args.backend,
         chat=args.chat,
@@ -109,12 +125,15 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         from .race import Runner
 
         pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+        if getattr(args, "what_if", False):
+            progress("Measuring passes")
+            pair.measure_prices(base.backend, base.numerics)
         return [Runner(pair, args.prompt, s, name) for name, s in settings.items()]
     finally:
         progress("")
 
 
-def _drafting(k: str, length: str | None) -> dict[str, Any]:
+def drafting(k: str, length: str | None) -> dict[str, Any]:
     """``--k auto`` is a policy, not a number."""
     if k == "auto":
         if length not in (None, "cost"):
@@ -181,7 +200,7 @@ def _typewriter(runner: Runner) -> Callable[[int, trace.Event], None]:
         if isinstance(record, trace.Step):
             type_("".join(t.text for t in record.committed if t.id not in special))
         elif isinstance(record, trace.Run) and tty:
-            print(_paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
+            print(paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
         elif isinstance(record, trace.Stop) and record.text.startswith("".join(typed)):
             # The rest is a character that never came to its end.
             type_(record.text[len("".join(typed)) :])
@@ -207,7 +226,7 @@ def progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _paint(stream: Any = None) -> Paint:
+def paint(stream: Any = None) -> Paint:
     tty = (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
     return Paint(tty and not os.environ.get("NO_COLOR"))
 

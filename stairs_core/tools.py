@@ -1,15 +1,36 @@
-"""What the commands about models and machines do: ``stairs bench``, ``widen`` and ``train``."""
+"""What the commands about models and machines do: ``stairs preflight``, ``bench``, ``widen`` and
+``train``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from . import training
-from .commands import INTERRUPTED, progress
+from .commands import INTERRUPTED, drafting, paint, progress
 from .errors import InputError
+from .render import card
 from .settings import Settings
+
+
+def preflight(args: argparse.Namespace) -> int:
+    settings = Settings(
+        args.drafter, backend=args.backend, numerics=args.numerics, **drafting(args.k, None)
+    )
+    progress("Loading the models")
+    try:
+        from .models import load_pair
+        from .preflight import preflight as prepare
+
+        pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+        progress("Measuring passes")
+        found = prepare(pair, settings)
+    finally:
+        progress("")
+    print(json.dumps(asdict(found)) if args.json else "\n".join(card.lines(found, paint())))
+    return 0
 
 
 def bench(args: argparse.Namespace) -> int:
