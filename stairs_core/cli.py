@@ -80,8 +80,15 @@ def parser() -> argparse.ArgumentParser:
         "race", commands.race, "Decode one prompt several ways, side by side on a fair clock."
     )
     race.add_argument("--lanes", default="none,model", help="drafters, with commas between them")
+    race.add_argument("--what-if", action="store_true", help="also tell what other Ks would take")
     _add_decoding(race)
-    show = command("show", commands.show, "Draw a trace in the terminal.")
+    preflight = command(
+        "preflight", tools.preflight, "Say what a run may gain here, before it is decoded."
+    )
+    preflight.add_argument("--drafter", default="model", help="as for run")
+    _add_drafting(preflight)
+    _add_models(preflight, length=False)
+    show = command("show", tools.show, "Draw a trace in the terminal.")
     show.add_argument("file", metavar="FILE", help="a trace, or a log of vLLM or llama.cpp")
     show.add_argument("--step", type=int, metavar="N", help="the stairs of step N, from 1")
     show.add_argument("--html", metavar="FILE", help="write a replay that any browser opens")
@@ -122,13 +129,19 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add_decoding(parser: argparse.ArgumentParser) -> None:
+def _add_drafting(parser: argparse.ArgumentParser) -> None:
     usual = Settings()
     add = parser.add_argument
-    add("--prompt", required=True, metavar="TEXT")
     add("--k", default=str(usual.k), help=f"guesses a step, {_range(K_RANGE, usual.k)}, or auto")
-    add("--length", metavar="POLICY", help=f"how many next: {', '.join(LENGTHS)}")
     add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
+    add("--numerics", default=usual.numerics, help="fast, or strict: the same bits in any grouping")
+
+
+def _add_decoding(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--prompt", required=True, metavar="TEXT")
+    _add_drafting(parser)
+    add("--length", metavar="POLICY", help=f"how many next: {', '.join(LENGTHS)}")
     add("--reference", nargs="+", default=(), metavar="FILE", help="texts that may be copied from")
     add(
         "--temperature",
@@ -142,19 +155,19 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add("--repetition-penalty", type=float, metavar="X", help="1 is none; also when greedy")
     add("--seed", type=int, metavar="N", help="of the dice (default: 0)")
     add("--rule", metavar="RULE", help=f"of the dice: {' or '.join(RULES)} (default: the first)")
-    add("--numerics", default=usual.numerics, help="fast, or strict: the same bits in any grouping")
     add("--check", action="store_true", help="status 1 if a text differs by more than rounding")
     add("--chat", action="store_true", help="wrap the prompt in the chat template")
     add("--trace", metavar="FILE", help="save what happened, for show and for the page")
     _add_models(parser)
 
 
-def _add_models(parser: argparse.ArgumentParser) -> None:
+def _add_models(parser: argparse.ArgumentParser, *, length: bool = True) -> None:
     usual = Settings().max_new_tokens
     add = parser.add_argument
     add("--pair", default="bundled", help="bundled, a folder, or TARGET:DRAFT (default: bundled)")
-    length = _range(LENGTH_RANGE, usual)
-    add("--max-new-tokens", type=int, default=usual, metavar="N", help=length)
+    if length:
+        new = _range(LENGTH_RANGE, usual)
+        add("--max-new-tokens", type=int, default=usual, metavar="N", help=new)
     add("--dtype", default="auto", choices=DTYPES)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N, or all of them")
     add("--compile", default="auto", choices=COMPILE, help="how models are made faster")

@@ -1,4 +1,4 @@
-"""What the commands of one prompt do: ``stairs run``, ``race`` and ``show``.
+"""What the commands of one prompt do: ``stairs run`` and ``race``.
 
 Each takes the parsed options and returns the exit status. Results go to stdout, progress to stderr.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
@@ -17,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import metrics, trace, tracefile, verdicts
 from .errors import InputError
-from .opening import open_any
-from .render import terminal
+from .render import card, terminal
 from .render.cells import Paint, visible
 from .sampling import Sampling
 from .settings import AUTO, K_RANGE, Settings
@@ -45,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_report(recordings[0]) | verdicts.report(compared)))
         return status or verdicts.status(compared)
     print(flush=True)
-    print("\n".join(terminal.table(recordings, _paint(sys.stderr))), file=sys.stderr)
+    print("\n".join(terminal.table(recordings, paint(sys.stderr))), file=sys.stderr)
     if compared:
         print(terminal.verdict(both, compared), file=sys.stderr)
     return status or verdicts.status(compared)
@@ -61,36 +59,39 @@ def race(args: argparse.Namespace) -> int:
     runners = _runners(args, names)
     recordings, status = _decode(runners, args.trace, _counts(runners))
     compared = verdicts.compare(recordings, runners[0].pair if args.check else None)
+    others = _what_if(recordings) if args.what_if else []
     if args.json:
-        report = {
+        report: dict[str, Any] = {
             "lanes": [{"name": r.run.name, **_report(r)} for r in recordings],
             "speedup": compared[-1].speedup,
             **verdicts.report(compared),
         }
+        if args.what_if:
+            report["what_if"] = {run.name: [asdict(w) for w in found] for run, found in others}
         print(json.dumps(report))
     else:
-        table = terminal.table(recordings, _paint())
+        table = terminal.table(recordings, paint())
         print("\n".join([*table, terminal.verdict(recordings, compared)]))
+        for run, found in others:
+            print(f"\n{visible(run.name)} at other Ks, from this run:")
+            used = run.k if run.length == "constant" else None
+            print("\n".join(card.other_lengths(found, used, paint())))
+        if args.what_if and not others:
+            print("Other Ks can be told of a greedy lane of the drafter model alone.")
     return status or (verdicts.status(compared) if args.check else 0)
 
 
-def show(args: argparse.Namespace) -> int:
-    recordings = open_any(args.file)
-    if args.html is not None:
-        from .render import replay  # loads plotly, which the terminal does without
-
-        replay.write(args.html, recordings, Path(args.file).name)
-        return 0
-    columns = shutil.get_terminal_size().columns
-    color = _paint().color and not args.no_color
-    print(terminal.draw(recordings, columns, color=color, step=args.step), end="")
-    return 0
+def _what_if(recordings: list[trace.Recording]) -> list[tuple[trace.Run, list[metrics.WhatIf]]]:
+    """Of the lanes of which it can be told."""
+    alone = next((r for r in recordings if r.run.drafter == "none"), None)
+    found = [(r.run, metrics.what_if(r, alone)) for r in recordings]
+    return [(run, told) for run, told in found if told]
 
 
 def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
     """One for each lane (its name: its drafter), on one pair."""
     base = Settings(
-        **_drafting(args.k, args.length),
+        **drafting(args.k, args.length),
         max_new_tokens=args.max_new_tokens,
         backend=args.backend,
         chat=args.chat,
@@ -115,12 +116,15 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         from .race import Runner
 
         pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+        if getattr(args, "what_if", False):
+            progress("Measuring passes")
+            pair.measure_prices(base.backend, base.numerics)
         return [Runner(pair, args.prompt, s, name) for name, s in settings.items()]
     finally:
         progress("")
 
 
-def _drafting(k: str, length: str | None) -> dict[str, Any]:
+def drafting(k: str, length: str | None) -> dict[str, Any]:
     """``--k auto`` is a policy, not a number."""
     if k == "auto":
         if length not in (None, "cost"):
@@ -187,7 +191,7 @@ def _typewriter(runner: Runner) -> Callable[[int, trace.Event], None]:
         if isinstance(record, trace.Step):
             type_("".join(t.text for t in record.committed if t.id not in special))
         elif isinstance(record, trace.Run) and tty:
-            print(_paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
+            print(paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
         elif isinstance(record, trace.Stop) and record.text.startswith("".join(typed)):
             # The rest is a character that never came to its end.
             type_(record.text[len("".join(typed)) :])
@@ -213,7 +217,7 @@ def progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _paint(stream: Any = None) -> Paint:
+def paint(stream: Any = None) -> Paint:
     tty = (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
     return Paint(tty and not os.environ.get("NO_COLOR"))
 

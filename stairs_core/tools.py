@@ -1,15 +1,50 @@
-"""What the commands about models and machines do: ``stairs bench``, ``widen`` and ``train``."""
+"""What the other commands do: ``stairs show``, ``preflight``, ``bench``, ``widen`` and ``train``."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from . import training
-from .commands import INTERRUPTED, progress
+from .commands import INTERRUPTED, drafting, paint, progress
 from .errors import InputError
+from .opening import open_any
+from .render import card, terminal
 from .settings import Settings
+
+
+def show(args: argparse.Namespace) -> int:
+    recordings = open_any(args.file)
+    if args.html is not None:
+        from .render import replay  # loads plotly, which the terminal does without
+
+        replay.write(args.html, recordings, Path(args.file).name)
+        return 0
+    columns = shutil.get_terminal_size().columns
+    color = paint().color and not args.no_color
+    print(terminal.draw(recordings, columns, color=color, step=args.step), end="")
+    return 0
+
+
+def preflight(args: argparse.Namespace) -> int:
+    settings = Settings(
+        args.drafter, backend=args.backend, numerics=args.numerics, **drafting(args.k, None)
+    )
+    progress("Loading the models")
+    try:
+        from .models import load_pair
+        from .preflight import preflight as prepare
+
+        pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+        progress("Measuring passes")
+        found = prepare(pair, settings)
+    finally:
+        progress("")
+    print(json.dumps(asdict(found)) if args.json else "\n".join(card.lines(found, paint())))
+    return 0
 
 
 def bench(args: argparse.Namespace) -> int:

@@ -135,7 +135,7 @@ def test_race_in_words(stairs):
 
 def test_a_difference_is_reported(stairs, monkeypatch):
     """Lanes that part, which the engine does not make: their tokens are changed on the way out."""
-    honest = Runner.recording
+    honest = Runner._so_far
 
     def tampered(self: Runner) -> trace.Recording:
         made = honest(self)
@@ -145,7 +145,7 @@ def test_a_difference_is_reported(stairs, monkeypatch):
         odd = replace(first, tokens=tuple(replace(t, id=t.id + 1) for t in first.tokens))
         return replace(made, steps=(odd, *rest))
 
-    monkeypatch.setattr(Runner, "recording", tampered)
+    monkeypatch.setattr(Runner, "_so_far", tampered)
     report = json.loads(stairs(*decode("--json", command="race"))[1])
     assert report["identical"] is False
     where = report["first_difference"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import WORDS, make_tokenizer
 
-from stairs_core import noise, verify
+from stairs_core import metrics, noise, verify
 from stairs_core.errors import InputError
 from stairs_core.models import load_pair
 from stairs_core.peers import against_transformers, gpt_fast
@@ -148,3 +148,13 @@ def test_a_forced_first_token_is_given_and_a_forced_last_one_is_not(tmp_path):
     start, first, *text = out[0].tolist()
     assert (start, first, text[-1]) == (0, 5, 0)
     assert decode(pair, drafter="model")[:-1] == text[:-1]
+
+
+def test_other_lengths_follow_from_one_run(pair):
+    def run(k: int):
+        runner = Runner(pair, PROMPT, Settings(k=k, max_new_tokens=20))
+        assert list(runner.decode())
+        return runner.recording()
+
+    told = metrics.what_if(run(4), ks=(1, 2, 7))
+    assert [w.steps for w in told] == [len(run(k).steps) for k in (1, 2, 7)]
