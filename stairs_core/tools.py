@@ -1,4 +1,4 @@
-"""What the other commands do: ``stairs show``, ``preflight``, ``bench``, ``widen`` and ``train``."""
+"""What the commands of files, models and machines do: ``stairs show``, ``bench`` and others."""
 
 from __future__ import annotations
 

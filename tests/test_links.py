@@ -86,7 +86,7 @@ def test_a_bomb_goes_off_no_further_than_a_trace_may_be_long():
 
 def usual() -> dict:
     """What the widgets hold when the page opens."""
-    found, waiting = {}, controls.layout([], None)
+    found, waiting = {}, controls.layout([], {})
     while waiting:
         widget = waiting.pop()
         found[widget.name] = widget.options.get("value")
