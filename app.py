@@ -12,6 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio i
 
 import functools
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
@@ -26,7 +27,7 @@ from stairs_core import live, tracefile
 from stairs_core.errors import InputError
 from stairs_core.folders import Folders
 from stairs_core.opening import open_any
-from stairs_core.render import controls, lanes, links, look, page, replay
+from stairs_core.render import card, controls, lanes, links, look, page, replay
 from stairs_core.render.controls import Widget
 from stairs_core.trace import Recording
 
@@ -101,6 +102,7 @@ def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
         title = gr.update(label=controls.title(spec))
         told = {**_describe(shelf.get(spec)), "model-notice": page.notice(), "models": title}
         yield {"spec": spec, **told, **idle}
+        yield preflight({**asked, "spec": spec})
     except InputError as e:
         yield {"model-notice": page.notice(str(e)), **idle}
     except Exception as e:
@@ -109,6 +111,16 @@ def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
     finally:
         flag.set()
         _loading.pop(session, None)
+
+
+def preflight(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
+    """What can be said of the first guesser before a run; or why there can be none."""
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = next(iter(lanes.settings(asked, Path(folder)).values()))
+            return {"preflight": card.shown(live.preflight(settings, asked["spec"]))}
+    except InputError as e:
+        return {"preflight": page.card(str(e))}
 
 
 def leave(request: gr.Request) -> None:
@@ -261,7 +273,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
 
     names = {part: name for name, part in parts.items()}
 
-    def asking(function: Callable[..., Iterator[Updates]]) -> Callable[..., Any]:
+    def asking(function: Callable[..., Updates | Iterator[Updates]]) -> Callable[..., Any]:
         """``function``, which takes what widgets hold by their names, and who asks."""
 
         def stream(held: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
@@ -281,12 +293,16 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["new-seed"].click(None, None, parts["seed"], js=controls.NEW_SEED, **_QUIET)
     parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **_QUIET)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
-    demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
+    described = demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
     linked = [*shown, parts["recorded"], *pick(*lanes.HELD)]
     demo.load(named(open_link), parts["link"], linked, js=controls.LINK, **_QUIET)
-    loaded = pick("head", "chat", "models", "model-notice", "spec", "load", "leave")
-    own = {*pick("preset", "own")}
+    loaded = pick("head", "chat", "models", "model-notice", "spec", "load", "leave", "preflight")
+    own = {*asked, *pick("preset", "own")}
     parts["load"].click(asking(load), own, loaded, trigger_mode="once", **_QUIET)
+    priced = asking(preflight), asked, parts["preflight"]
+    described.then(*priced, **_QUIET)
+    for name in lanes.PRICED:
+        parts[name].change(*priced, trigger_mode="always_last", **_QUIET)
     parts["leave"].click(leave, queue=False, **_QUIET)
     parts["preset"].input(None, None, parts["own"], js="() => ''", **_QUIET)
     demo.unload(leave)

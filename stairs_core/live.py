@@ -24,6 +24,7 @@ from .trace import Event
 
 if TYPE_CHECKING:
     from .pair import Pair
+    from .preflight import Preflight
 
 _INTERVAL = 1 / 12
 _END = object()
@@ -75,7 +76,20 @@ def race(
     pair = shelf().get(spec, flag)
     alone = next(iter(lanes.values())).alone()
     racing = {"Target alone": alone, **lanes}
-    yield from start([Runner(pair, prompt, s, name) for name, s in racing.items()], flag.is_set)
+    runners = [Runner(pair, prompt, s, name) for name, s in racing.items()]
+    with shelf().machine:
+        for runner in [] if ZERO_GPU else runners:
+            runner.measure_costs()
+        yield from start(runners, flag.is_set)
+
+
+def preflight(settings: Settings, spec: str | None = None) -> Preflight:
+    """What can be said before such a run. Raises InputError, as a run would."""
+    from .preflight import preflight as prepare
+
+    pair = shelf().get(spec)
+    with shelf().machine:
+        return prepare(pair, settings)
 
 
 def batches(

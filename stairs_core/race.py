@@ -14,6 +14,7 @@ from typing import Any
 from . import choice, drafters, hindsight, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
+from .encoded import reads_apart
 from .engine import Limits, generate
 from .pair import Pair
 from .protocols import Kit, LengthPolicy
@@ -61,6 +62,12 @@ class Runner:
     @property
     def prompt_ids(self) -> list[int]:
         return self._ids[:]
+
+    def measure_costs(self) -> None:
+        """Times passes as this lane will make them, for its trace to tell; once for a pair."""
+        settings = self.settings
+        drafts = self._drafter.uses_draft_model
+        self.pair.costs(settings.backend, settings.numerics, drafts=drafts)
 
     def warm_up(self) -> None:
         """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
@@ -163,6 +170,7 @@ class Runner:
             pair=_shared(pair.name),
             parameters=pair.parameters[:models],
             bytes=pair.bytes[:models],
+            encoded=len(self._ids) if reads_apart(pair.target) else 0,
             prices=pair.prices(settings.backend, settings.numerics, drafts=drafts),
         )
 

@@ -57,8 +57,9 @@ class Shelf:
     """``load``: makes a pair of a spec; see ``load`` below for what it is handed."""
 
     def __init__(self, load: Callable[[str, Say, MakeRoom], Pair] | None = None) -> None:
-        self._load = load or globals()["load"]
+        self._load = load or self._load_priced
         self._lock = threading.Lock()
+        self.machine = threading.Lock()  # held by whoever times something
         self._pairs: dict[str, Pair] = {}
         self._under_way: dict[str, Loading] = {}
         self._thread = ThreadPoolExecutor(1, "load")
@@ -144,6 +145,15 @@ class Shelf:
         say(STARTING)
         pair = self._load(loading.spec, say, make_room)
         say("Ready.")
+        return pair
+
+    def _load_priced(self, spec: str, say: Say, make_room: MakeRoom) -> Pair:
+        """Its passes timed: what the card before a run and the charts after it reckon with."""
+        pair = load(spec, say, make_room)
+        if not presets.ZERO_GPU:  # there is no GPU there but during a race
+            say("Measuring passes …")
+            with self.machine:
+                pair.measure_prices()
         return pair
 
     def _first(self) -> dict[str, Pair]:

@@ -136,7 +136,8 @@ class Run:
     ``parameters`` and ``bytes``: of target and draft (0: none). ``prices``: of the lane's own
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
     trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
-    for, of a folder its name alone.
+    for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
+    reads, and the stairs do not stand on.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Run:
     prices: tuple[Prices, ...] = ()
     engine: str | None = None
     pair: str | None = None
+    encoded: int = 0
     schema: int = SCHEMA
 
     @property

@@ -29,7 +29,7 @@ ALLOWED = {
     "download.py": {"hub"},
     "room.py": {"devices", "errors", "pair"},
     "shelf.py": {"errors", "hub", "models", "pair", "presets", "room", "weights"},
-    "live.py": {"pair", "presets", "race", "settings", "shelf", "trace"},
+    "live.py": {"pair", "preflight", "presets", "race", "settings", "shelf", "trace"},
     "trace.py": {"sampling"},
     "tracefile.py": {"errors", "strict", "trace"},
     "counts.py": {"errors", "trace"},

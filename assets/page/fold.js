@@ -63,6 +63,7 @@
       }
       lane.counts.push((lane.counts.at(-1) || 0) + event.tokens.filter(committed).length);
       lane.tree ||= Boolean(event.parents);
+      lane.widest = Math.max(lane.widest || 0, event.tokens.length);
       const drawn = lane.run.sampling?.temperature > 0;
       lane.steps.push({ ...event, ...places(event), drawn, index: lane.steps.length });
     }

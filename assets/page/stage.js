@@ -13,6 +13,7 @@
   const { el, set } = Stairs;
   const VIEW_MS = 200; // while a run streams, views change no faster than eyes can follow
   const SPOKEN_MS = 4000; // a screen reader is told no more often than this
+  const MOST_AT_FIRST = 6; // rows for a run whose K is not constant, until a step has more
   const TREE = { rows: 11, stack: 8 }; // what is seen of a tree at once; the rest is scrolled to
 
   class Stage {
@@ -35,6 +36,7 @@
       this.table = new Stairs.Table((i) => this.choose(i));
       this.verdict = el("p", "st-verdict");
       this.verdict.id = "verdict";
+      this.why = el("p", "st-why");
       this.source = el("p", "st-source");
       this.race = new Stairs.Race((at) => this.pick(at));
       this.cursorBar = new Stairs.Cursor(this);
@@ -45,7 +47,7 @@
       this.spoken.setAttribute("aria-live", "polite");
       this.root.classList.add("st-stage");
       this.root.append(
-        el("section", "st-card st-top", this.source, this.table.node, this.leading, this.numbers, this.verdict),
+        el("section", "st-card st-top", this.source, this.table.node, this.leading, this.numbers, this.verdict, this.why),
         this.race.node,
         this.cursorBar.node,
         this.tabs.node,
@@ -120,7 +122,7 @@
       const { facts, table, source, running } = this.value;
       const { lanes } = this.fold;
       const lead = Math.max(0, lanes.indexOf(this.lead));
-      const { numbers, verdict } = facts[lead];
+      const { numbers, verdict, why } = facts[lead];
       this.root.classList.toggle("running", running);
       this.table.show(table, lanes, lead);
       this.leading.hidden = this.table.node.hidden;
@@ -128,6 +130,7 @@
       Stairs.tiles(this.numbers, numbers);
       set(this.verdict, verdict.text);
       this.verdict.className = `st-verdict ${verdict.state}`;
+      set(this.why, why);
       set(this.source, Stairs.readable(source.text));
       this.source.className = `st-source ${source.kind}`;
       this.charts.show(this.value, lead);
@@ -146,8 +149,8 @@
     draw(moment = null) {
       const view = Stairs.look(this.fold, this.at, this.chosen, moment);
       if (!view.lead) return;
-      const { tree, run } = view.lead;
-      view.tall = tree ? TREE.rows : run.k + 1;
+      const { tree, run, widest } = view.lead;
+      view.tall = tree ? TREE.rows : run.length === "constant" ? run.k + 1 : Math.max(MOST_AT_FIRST, widest);
       this.race.show(view, this.value.running);
       this.cursorBar.show(view, tree ? TREE.stack : view.tall);
       this.view = view;

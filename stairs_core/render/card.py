@@ -1,8 +1,9 @@
-"""The preflight card, and what other Ks would take, in a terminal."""
+"""The preflight card, on the page and in a terminal, and there what other Ks would take."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..metrics import WhatIf
 from ..preflight import Preflight
@@ -13,8 +14,33 @@ _NONE = "–"
 
 def lines(card: Preflight, paint: Paint) -> list[str]:
     """What is known before a run, aligned; then the warnings, a line each."""
+    found = rows(card)
+    size = max(width(name) for name, _ in found)
+    told = [f"{paint(pad(name, size), '2')}  {value}" for name, value in found]
+    return [*told, *(f"{paint('!', '1')} {warning}" for warning in card.warnings)]
+
+
+def shown(card: Preflight) -> dict[str, Any]:
+    """The same for the page: a headline, rows of name and value, warnings."""
+    return {"headline": headline(card), "rows": rows(card), "warnings": card.warnings}
+
+
+def headline(card: Preflight) -> str:
+    """What to expect, in one sentence."""
+    if not card.promises:
+        return "What it gains depends on the text: its guesses cost no pass of a draft model."
+    least, *_, most = card.promises
+    k = "K auto" if card.k is None else f"K = {card.k}"
+    return (
+        f"{k}: {least.speedup:.1f} to {most.speedup:.1f} × the speed of the target alone, if "
+        f"{100 * least.alpha:.0f} to {100 * most.alpha:.0f} % of the checked guesses hold."
+    )
+
+
+def rows(card: Preflight) -> list[tuple[str, str]]:
+    """Names and values of all that is known."""
     guesses = "K auto" if card.k is None else f"K = {card.k}"
-    rows = [
+    found = [
         ("target", _model(card.target, card.parameters[0], card.bytes[0])),
         ("draft", _model(card.draft, card.parameters[1], card.bytes[1])),
         ("tokenizers", visible(card.tokenizers)),
@@ -31,10 +57,8 @@ def lines(card: Preflight, paint: Paint) -> list[str]:
         ),
     ]
     if card.best_k is not None:
-        rows.append(("best K at 70 %", str(card.best_k) if card.best_k else "none pays"))
-    size = max(width(name) for name, _ in rows)
-    told = [f"{paint(pad(name, size), '2')}  {value}" for name, value in rows]
-    return [*told, *(f"{paint('!', '1')} {warning}" for warning in card.warnings)]
+        found.append(("best K at 70 %", str(card.best_k) if card.best_k else "none pays"))
+    return found
 
 
 def other_lengths(found: Sequence[WhatIf], used: int | None, paint: Paint) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from .. import metrics
 from ..trace import Recording, Run
-from . import words
+from . import why, words
 
 Kind = Literal["live", "recorded", "file", "link"]
 Lane = Recording | None
@@ -25,9 +25,18 @@ def facts(lanes: Sequence[Recording], running: bool = False) -> list[dict[str, A
     first = alone(lanes)
     pairs = [(first, lane if lane.run.drafter != "none" else None) for lane in lanes]
     return [
-        {"numbers": numbers(*pair, running), "verdict": verdict(*pair, running)}
+        {
+            "numbers": numbers(*pair, running),
+            "verdict": verdict(*pair, running),
+            "why": _why(*pair) if not running else "",
+        }
         for pair in pairs or [(None, None)]
     ]
+
+
+def _why(first: Lane, lead: Lane) -> str:
+    """Why it paid, or did not; nothing where there is nothing to compare."""
+    return why.why(first, lead) if first and lead else ""
 
 
 def table(lanes: Sequence[Recording], running: bool = False) -> dict[str, Any]:

@@ -42,6 +42,9 @@ ASKED = (
 LAID_OUT = (*(f"guesser{g}" for g in GUESSERS[1:]), *DRAFTING[1:], "add", "references")
 """What changes when a guesser comes or goes (``guessers`` in assets/page/around.js)."""
 
+PRICED = ("drafter", "k", "auto", "backend", "strict")
+"""What changes the card before a run: it tells of the first guesser."""
+
 HELD = tuple(dict.fromkeys((*ASKED, *LAID_OUT)))
 """What settings that are taken from a link may change."""
 

@@ -20,6 +20,7 @@ PROMPTS = {
 
 LOADING = "loading the models …"
 NO_MODELS = "The models cannot be loaded"
+MEASURING = "Measuring what passes cost here …"
 QUEUED = "Waiting for the machine …"
 STARTING = "Getting the models ready …"
 NO_SUCH_RUN = "There is no recorded run of the link's name here: choose one below."
@@ -27,7 +28,19 @@ BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
     *("fold", "words", "parts", "prefs", "glossary", "picture", "token", "lane", "stairs"),
-    *("backends", "ribbon", "same", "ledger", "arcs", "chart", "cursor", "keep", "stops", "tour"),
+    *(
+        "backends",
+        "preflight",
+        "ribbon",
+        "same",
+        "ledger",
+        "arcs",
+        "chart",
+        "cursor",
+        "keep",
+        "stops",
+        "tour",
+    ),
     *("around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
@@ -104,6 +117,11 @@ def around(
 def notice(text: str = "", kind: Literal["error", "wait"] = "error") -> dict[str, str]:
     """The value of the line for notices; no text clears it."""
     return {"kind": kind if text else "none", "text": text}
+
+
+def card(headline: str) -> dict[str, Any]:
+    """The value of the card before a run where there is but one sentence to say."""
+    return {"headline": headline, "rows": [], "warnings": []}
 
 
 def failure(error: Exception, what: str = "The run failed; try a shorter one") -> str:

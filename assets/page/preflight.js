@@ -1,0 +1,22 @@
+// The card before a run: what the models are, what passes cost here, what that promises.
+(function (Stairs) {
+  "use strict";
+
+  const { el, set } = Stairs;
+
+  Stairs.mountPreflight = function (element, props, watch) {
+    const headline = el("summary", "", "");
+    const rows = el("dl", "");
+    const warnings = el("ul", "");
+    const card = el("details", "st-preflight", headline, rows, warnings);
+    element.append(card);
+    const draw = (value) => {
+      set(headline, Stairs.readable(value.headline));
+      rows.replaceChildren(...value.rows.flatMap(([name, told]) =>
+        [el("dt", "", name), el("dd", "", Stairs.readable(told))]));
+      warnings.replaceChildren(...value.warnings.map((text) => el("li", "", Stairs.readable(text))));
+    };
+    draw(props.value);
+    watch("value", () => draw(props.value));
+  };
+})((globalThis.Stairs ??= {}));
