@@ -220,7 +220,7 @@ def test_the_ledger_estimates_nothing(visit, traces):
     for name, words in [("only", "did not run in this race"), ("counts", "tells no times")]:
         _show(page, "ledger", traces[name])
         expect(page.locator("#view-ledger > div > .st-note").first).to_contain_text(words)
-        expect(page.locator(".st-plot")).to_be_hidden()
+        expect(page.locator(".st-book")).to_be_hidden()
 
 
 def test_copies_are_tied_to_what_they_were_copied_from(visit, made):

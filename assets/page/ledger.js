@@ -113,7 +113,7 @@
         return path;
       });
       this.columns = el("div", "st-accounts");
-      this.plot = el("div", "st-plot", this.running.lines, this.each.lines, this.line, this.columns);
+      this.plot = el("div", "st-book", this.running.lines, this.each.lines, this.line, this.columns);
       this.scroller = el("div", "st-ledger-line", this.axes(), this.plot);
       this.scroller.tabIndex = 0;
       this.scroller.setAttribute("role", "region");
