@@ -1,7 +1,8 @@
 """A race while somebody watches: models and engine off the main thread, records in batches.
 
-No gradio here. The engine never waits for a page: it runs in a thread of its own (on ZeroGPU, in a
-process of its own) and puts its records into a queue.
+No gradio here. The engine runs in ``worker``'s thread (on ZeroGPU, in a process of its own) and
+puts its records into a queue. While a page is made and sent from them it stands still between two
+steps, where its clock does too: Python runs one thread at a time, and a step would pay for both.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import worker
 from .presets import ZERO_GPU
 from .settings import Settings
 from .shelf import Shelf
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from .pair import Pair
     from .preflight import Preflight
 
-_INTERVAL = 1 / 12
+_INTERVAL = 1 / 6
 _END = object()
 
 
@@ -64,58 +66,75 @@ def on_gpu(function: Callable) -> Callable:
     return spaces.GPU(function)
 
 
-@on_gpu
 def race(
     prompt: str, lanes: dict[str, Settings], flag: Flag, spec: str | None = None
 ) -> Iterator[tuple[int, Event]]:
     """The lanes, by name, and before them the target alone, which decodes in the fastest way there
-    is; record by record. ``spec``: of their pair, as for ``Shelf.get``. Raises InputError."""
+    is; record by record. Waits for their pair: ``spec``, as for ``Shelf.get``. Raises InputError.
+    """
+    if ZERO_GPU:
+        return _race_on_gpu(prompt, lanes, flag)
+    return _race(shelf().get(spec, flag), prompt, lanes, flag)
+
+
+@on_gpu
+def _race_on_gpu(
+    prompt: str, lanes: dict[str, Settings], flag: Flag
+) -> Iterator[tuple[int, Event]]:
+    yield from _race(models().result(), prompt, lanes, flag)
+
+
+def _race(
+    pair: Pair, prompt: str, lanes: dict[str, Settings], flag: Flag
+) -> Iterator[tuple[int, Event]]:
     from .race import Runner
     from .race import race as start
 
-    pair = shelf().get(spec, flag)
     alone = next(iter(lanes.values())).alone()
     racing = {"Target alone": alone, **lanes}
     runners = [Runner(pair, prompt, s, name) for name, s in racing.items()]
-    with shelf().machine:
-        for runner in [] if ZERO_GPU else runners:
-            runner.measure_costs()
-        yield from start(runners, flag.is_set)
+    for runner in [] if ZERO_GPU else runners:
+        runner.measure_costs()
+    yield from start(runners, flag.is_set)
 
 
 def preflight(settings: Settings, spec: str | None = None) -> Preflight:
     """What can be said before such a run. Raises InputError, as a run would."""
     from .preflight import preflight as prepare
 
-    pair = shelf().get(spec)
-    with shelf().machine:
-        return prepare(pair, settings)
+    return worker.run(prepare, shelf().get(spec), settings)
 
 
 def batches(
     records: Iterator[tuple[int, Event]], flag: Flag, interval: float = _INTERVAL
 ) -> Iterator[list[tuple[int, Event]]]:
-    """``records``, made in a thread, some at a time, about every ``interval`` seconds.
+    """``records``, made by ``worker``, some at a time, about every ``interval`` seconds.
 
-    What making them raises is raised here. A consumer that leaves early sets ``flag``.
+    Nothing is made while the consumer has one of them in hand. What making them raises is raised
+    here. A consumer that leaves early sets ``flag``.
     """
     made: queue.SimpleQueue = queue.SimpleQueue()
+    go_on = threading.Event()
+    go_on.set()
 
     def work() -> None:
         try:
             for item in records:
                 made.put(item)
+                go_on.wait()
             made.put(_END)
         except Exception as e:
             made.put(e)
 
     context = contextvars.copy_context()  # a ZeroGPU call finds its visitor there
-    threading.Thread(target=context.run, args=(work,), name="race", daemon=True).start()
+    worker.submit(context.run, work)
     try:
         while True:
             batch, end = _drain(made)
             if batch:
+                go_on.clear()
                 yield batch
+                go_on.set()
             if isinstance(end, Exception):
                 raise end
             if end:
@@ -123,6 +142,7 @@ def batches(
             time.sleep(interval)
     finally:
         flag.set()
+        go_on.set()
 
 
 def _drain(made: queue.SimpleQueue) -> tuple[list[tuple[int, Event]], object]:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from . import presets
+from . import presets, worker
 from .errors import InputError
 from .hub import Remote, Say
 
@@ -59,7 +59,6 @@ class Shelf:
     def __init__(self, load: Callable[[str, Say, MakeRoom], Pair] | None = None) -> None:
         self._load = load or self._load_priced
         self._lock = threading.Lock()
-        self.machine = threading.Lock()  # held by whoever times something
         self._pairs: dict[str, Pair] = {}
         self._under_way: dict[str, Loading] = {}
         self._thread = ThreadPoolExecutor(1, "load")
@@ -152,8 +151,7 @@ class Shelf:
         pair = load(spec, say, make_room)
         if not presets.ZERO_GPU:  # there is no GPU there but during a race
             say("Measuring passes …")
-            with self.machine:
-                pair.measure_prices()
+            worker.run(pair.measure_prices)
         return pair
 
     def _first(self) -> dict[str, Pair]:
@@ -195,7 +193,7 @@ def load(spec: str, say: Say, make_room: MakeRoom) -> Pair:
         for name, model in found.items()
     }
     make_room(needs, True)
-    return models.load_pair(spec, say=say, folders=folders)
+    return worker.run(models.load_pair, spec, say=say, folders=folders)
 
 
 def _find(name: str, say: Say) -> Remote | Path:

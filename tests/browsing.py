@@ -41,8 +41,11 @@ def find_browser() -> str | None:
 
 
 @contextlib.contextmanager
-def serving(traces: Path, log: Path, pair: str = "bundled", limit: float = 60) -> Iterator[str]:
-    """The page's address, while it is served with the recorded runs of ``traces``."""
+def serving(
+    traces: Path, log: Path, pair: str = "bundled", limit: float = 60, threads: int | None = 1
+) -> Iterator[str]:
+    """The page's address, while it is served with the recorded runs of ``traces``. ``threads``:
+    None for as many as torch takes; tiny models gain nothing from more than one."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -50,8 +53,9 @@ def serving(traces: Path, log: Path, pair: str = "bundled", limit: float = 60) -
         "PORT": str(port),
         "STAIRS_PAIR": pair,
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",  # tiny models gain nothing from more, and lose on a busy machine
     }
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
     for name in ("HOST", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "SPACE_ID"):
         environment.pop(name, None)
     command = [sys.executable, "-c", _SERVE, str(traces)]

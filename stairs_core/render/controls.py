@@ -63,7 +63,9 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
         _slider("length", "New tokens", 8, 512, 96),
         _folded("sampling", "Sampling", _sampling()),
         _switch("chat", "Chat template", _CHAT, interactive=False),
-        Widget("preflight", "HTML", {"mount": "mountPreflight", "value": page.card(page.MEASURING)}),
+        Widget(
+            "preflight", "HTML", {"mount": "mountPreflight", "value": page.card(page.MEASURING)}
+        ),
         _row("go", [_button("run", "Run", variant="primary"), _button("stop", "Stop", **_off())]),
         Widget("notice", "HTML", {"mount": "mountNotice", "value": page.notice()}),
         _menu("recorded", "Recorded runs", recorded, **_first(recorded)),

@@ -1,0 +1,47 @@
+"""The one thread of a page's process in which models compute.
+
+OpenMP keeps a pool of threads for every thread that has something computed. Two such pools on as
+many cores get in each other's way: every pass was measured to take more than twice as long. So
+whoever loads, times or decodes has it done here, one after the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run(job: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """``job``'s result, once it has had its turn. Not from within a job, which would wait for it."""
+    return submit(job, *args, **kwargs).result()
+
+
+def submit(job: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
+    """Same, without waiting."""
+    future: Future[T] = Future()
+    _jobs().put((future, functools.partial(job, *args, **kwargs)))
+    return future
+
+
+@functools.cache
+def _jobs() -> queue.SimpleQueue:
+    jobs: queue.SimpleQueue = queue.SimpleQueue()
+    # A daemon: whoever ends the program does not wait for a race.
+    threading.Thread(target=_work, args=(jobs,), name="engine", daemon=True).start()
+    return jobs
+
+
+def _work(jobs: queue.SimpleQueue) -> None:
+    while True:
+        future, job = jobs.get()
+        try:
+            future.set_result(job())
+        except BaseException as e:
+            future.set_exception(e)
+        del future, job  # what they hold may be a model
