@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def run(job: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-    """``job``'s result, once it has had its turn. Not from within a job, which would wait for it."""
+    """``job``'s result, once it has had its turn. Not from within a job: it would wait."""
     return submit(job, *args, **kwargs).result()
 
 
