@@ -115,6 +115,8 @@ def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
 
 def preflight(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
     """What can be said of the first guesser before a run; or why there can be none."""
+    if live.ZERO_GPU:
+        return {"preflight": page.card(page.UNMEASURED)}
     try:
         with tempfile.TemporaryDirectory() as folder:
             settings = next(iter(lanes.settings(asked, Path(folder)).values()))

@@ -145,8 +145,9 @@
       const ghosts = Stairs.toggle("wrong guesses", true, (on) => this.lanes.classList.toggle("kept-only", !on),
         "Show the guesses that were rejected or never checked");
       const spaces = Stairs.toggle("spaces as ·", false, (on) => this.respell(on), "Show spaces and line ends");
+      this.clocks = el("span", "st-clock");
       const hint = el("span", "st-hint", "Point at a token, or reach it with ↑ ↓ in its text.");
-      this.node = el("div", "st-race", this.lanes, el("div", "st-tools", ghosts, spaces, hint), this.card.node);
+      this.node = el("div", "st-race", this.lanes, el("div", "st-tools", ghosts, spaces, this.clocks, hint), this.card.node);
       for (const name of ["Target alone", "Stairs"]) this.add(name);
       this.lanes.addEventListener("click", (e) => {
         const at = this.find(e.target);
@@ -177,6 +178,12 @@
         this.cards[i].node.classList.toggle("leads", leads && view.lanes.length > 2);
         if (!following || !running) this.cards[i].follow(seen.shown - 1);
       });
+    }
+
+    // The engines' clocks together, beside that on the wall where the run is live.
+    tell(wall) {
+      const engines = this.view.lanes.reduce((sum, { lane }) => sum + (lane.steps.at(-1)?.elapsed || 0), 0);
+      set(this.clocks, wall === null ? "" : `engines ${engines.toFixed(1)} s · on this page ${wall.toFixed(1)} s`);
     }
 
     respell(spaces) {

@@ -152,6 +152,7 @@
       const { tree, run, widest } = view.lead;
       view.tall = tree ? TREE.rows : run.length === "constant" ? run.k + 1 : Math.max(MOST_AT_FIRST, widest);
       this.race.show(view, this.value.running);
+      this.race.tell(this.value.wall);
       this.cursorBar.show(view, tree ? TREE.stack : view.tall);
       this.view = view;
       const now = performance.now();

@@ -21,6 +21,7 @@ PROMPTS = {
 LOADING = "loading the models …"
 NO_MODELS = "The models cannot be loaded"
 MEASURING = "Measuring what passes cost here …"
+UNMEASURED = "The GPU is here only while a run goes on, so passes are not timed before it."
 QUEUED = "Waiting for the machine …"
 STARTING = "Getting the models ready …"
 NO_SUCH_RUN = "There is no recorded run of the link's name here: choose one below."
@@ -61,8 +62,10 @@ class Lines:
         self._stops: dict[int, Stop] = {}
         self._facts: dict[str, Any] = {}
         self._made = 0.0
+        self._began: float | None = None
 
     def add(self, records: Iterable[tuple[int, Event]]) -> None:
+        self._began = self._began or time.monotonic()
         for lane, record in records:
             self.text += wire.line(lane, record)
             if isinstance(record, Run):
@@ -90,19 +93,21 @@ class Lines:
         if not running or now - self._made > _REFRESH:
             self._made = now
             self._facts = around(self._run, self.lanes(), "live", running=running)
-        return {**self._facts, "trace": self.text}
+        wall = round(now - (self._began or now), 1)
+        return {**self._facts, "trace": self.text, "wall": wall}
 
 
 def value(run: str, lanes: Sequence[Recording], kind: Kind, name: str = "") -> dict[str, Any]:
     """The value of the stage for a run that is over. ``run`` tells it from any other; ``name``: the
     file it comes from."""
-    return {**around(run, lanes, kind, name), "trace": wire.lines(lanes)}
+    return {**around(run, lanes, kind, name), "trace": wire.lines(lanes), "wall": None}
 
 
 def around(
     run: str, lanes: Sequence[Recording], kind: Kind, name: str = "", *, running: bool = False
 ) -> dict[str, Any]:
-    """All of the stage's value but the trace, which may only grow while ``run`` stays."""
+    """All of the stage's value but the trace, which may only grow while ``run`` stays, and how many
+    seconds went by since it began, where somebody watches."""
     return {
         "run": run,
         "running": running,
