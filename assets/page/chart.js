@@ -50,13 +50,6 @@
     });
   }
 
-  // A file of the browser's own making.
-  function save(name, href) {
-    const link = el("a", "");
-    Object.assign(link, { download: name, href });
-    link.click();
-  }
-
   // A field as RFC 4180 has it. A name that a spreadsheet would take for a formula is quoted away.
   function field(value) {
     if (typeof value !== "string") return value === null ? "" : String(value);
@@ -214,7 +207,7 @@
     }
 
     saveCsv() {
-      save(`${this.file}.csv`, URL.createObjectURL(new Blob([csv(this.numbers)], { type: "text/csv" })));
+      Stairs.save(`${this.file}.csv`, csv(this.numbers), "text/csv");
     }
 
     // With what stands around the plot on the page: title and legend.
@@ -230,7 +223,8 @@
         paper_bgcolor: panel,
         margin: { ...layout.margin, t: top + legend },
       });
-      save(`${this.file}.svg`, await library.toImage({ data, layout }, { format: "svg", width, height }));
+      const url = await library.toImage({ data, layout }, { format: "svg", width, height });
+      Stairs.save(`${this.file}.svg`, decodeURIComponent(url.slice(url.indexOf(",") + 1)), "image/svg+xml");
     }
   }
 
