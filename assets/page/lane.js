@@ -76,6 +76,7 @@
 
     // A line end that was not kept must not end a line. Spaces are dots where they are asked for.
     spell(token) {
+      if (this.lane.run.engine) return "▢ "; // a log of counts
       const kept = Stairs.committed(token);
       if (!this.spaces) return Stairs.readable(kept ? token.text : token.text.replace(/\n/g, "↵"));
       return Stairs.visible(token.text) + (kept ? "\n".repeat(token.text.split("\n").length - 1) : "");
