@@ -30,7 +30,7 @@ def faults(page: Page) -> list[str]:
 def test_axe_finds_no_serious_fault(visit, recorded, width, theme):
     page = visit(width, color_scheme=theme)
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    page.wait_for_selector("#chart .main-svg")
+    page.wait_for_selector("#charts .main-svg")
     assert faults(page) == []
     for tab in page.get_by_role("tab").all():
         tab.click()
