@@ -76,10 +76,8 @@ def test_a_download_can_be_stopped_midway(web, books, tmp_path):
     web.slow = True
     first, flag = books.first.result(), threading.Event()
     loading = books.loading(SPEC, flag)
-    midway = "Fetching the target: 0.010 of 0.030 GB"
-    said = [next(loading)]
-    while said[-1] != midway:
-        said.append(next(loading))
+    while not next(loading).startswith("Fetching the target: 0.0"):
+        pass
     flag.set()
     with pytest.raises(InputError, match="Loading was stopped, .* stay in the hub's cache"):
         next(loading)
