@@ -17,7 +17,8 @@ COMMIT = "c0ffee" + "0" * 34
 
 class FakeHub(ThreadingHTTPServer):
     """``repos``: folders by id. ``gated``: ids whose files are kept back. ``asked``: all requests.
-    ``slow``: of files over 100 kB, half is sent at once and the rest a byte at a time, for ever."""
+    ``slow``: of files over 100 kB, half is sent at once and the rest a byte at a time, for
+    ever: ``dribbling``, until the client has ``broken_off``."""
 
     daemon_threads = True
 
@@ -26,7 +27,8 @@ class FakeHub(ThreadingHTTPServer):
         self.repos: dict[str, Path] = {}
         self.gated: set[str] = set()
         self.asked: list[str] = []
-        self.slow, self.broken_off = False, threading.Event()
+        self.slow = False
+        self.dribbling, self.broken_off = threading.Event(), threading.Event()
 
     @property
     def url(self) -> str:
@@ -98,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _dribble(self, body: bytes) -> None:
         self.wfile.write(body[: len(body) // 2])
+        self.server.dribbling.set()
         while True:
             self.wfile.write(b"0")
             time.sleep(0.02)

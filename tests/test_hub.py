@@ -78,6 +78,7 @@ def test_a_download_can_be_stopped_midway(web, books, tmp_path):
     loading = books.loading(SPEC, flag)
     while not next(loading).startswith("Fetching the target: 0.0"):
         pass
+    assert web.dribbling.wait(30)
     flag.set()
     with pytest.raises(InputError, match="Loading was stopped, .* stay in the hub's cache"):
         next(loading)
