@@ -123,6 +123,9 @@ def preflight(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
             return {"preflight": card.shown(live.preflight(settings, asked["spec"]))}
     except InputError as e:
         return {"preflight": page.card(str(e))}
+    except Exception as e:
+        _log.exception("The card before a run failed")
+        return {"preflight": page.card(page.failure(e, page.NO_CARD))}
 
 
 def leave(request: gr.Request) -> None:
