@@ -103,6 +103,7 @@
       const foot = Stairs.readable(`Stairs · ${models}, ${run.name}`);
       const root = Stairs.picture.svg(stage.root.querySelector(".st-stairs"), title, foot);
       const content = kind === "svg" ? Stairs.picture.text(root) : await Stairs.picture.png(root);
+      if (!content) return this.tell("Too large for a PNG: take the SVG");
       Stairs.save(`stairs-step-${index + 1}.${kind}`, content, "image/svg+xml");
     }
   }

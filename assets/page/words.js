@@ -18,8 +18,8 @@
     plain: "written by the target alone",
   };
 
-  // Characters that would be invisible, or that would turn the direction of what follows them.
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+  // Characters that would be invisible, turn the direction of what follows them, or that no SVG may hold.
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/g;
   const show = (c) => `‹U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}›`;
 
   // For running text: spaces and line ends stay what they are.
