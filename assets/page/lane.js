@@ -30,7 +30,7 @@
       this.shown = -1;
       this.node.classList.toggle("plain", plain);
       set(this.name, Stairs.readable(run.name));
-      this.text.setAttribute("aria-label", `Text of the lane ${run.name}`);
+      this.text.setAttribute("aria-label", `Text of the lane ${Stairs.readable(run.name)}`);
       // What stands at each place of the text, counted in tokens from 0; see `mark`.
       this.places = run.prompt_tokens.map((piece) => el("span", "st-prompt", Stairs.readable(piece)));
       this.words.append(...this.places);
