@@ -332,7 +332,6 @@ def test_hostile_text_is_text_everywhere(visit, hostile):
     assert slowest < MOST_SECONDS
     page.mouse.move(0, 0)
     page.locator(".st-text").nth(1).focus()
-    page.wait_for_timeout(300)  # until the page has scrolled there, which hides the card
     for _ in range(8):
         page.keyboard.press("ArrowDown")
         expect(page.locator("#token-card")).to_be_visible()

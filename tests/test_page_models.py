@@ -22,6 +22,22 @@ def _ready(page: Page) -> None:
     expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
 
 
+def _watch(page: Page) -> None:
+    """The page itself takes note of all that is said: it may be over between two looks."""
+    page.evaluate(
+        """() => {
+            window.told = [];
+            const node = document.querySelector("#model-notice");
+            const note = () => {
+                const text = node.querySelector(".st-notice")?.textContent;
+                if (text && window.told.at(-1) !== text) window.told.push(text);
+            };
+            const all = { subtree: true, childList: true, characterData: true };
+            new MutationObserver(note).observe(node, all);
+        }"""
+    )
+
+
 def _ask(page: Page, spec: str) -> None:
     """By keyboard alone: the accordion, the field, the button."""
     title = page.locator("#models > .label-wrap")
@@ -30,6 +46,7 @@ def _ask(page: Page, spec: str) -> None:
         page.keyboard.press("Enter")
     field = page.locator("#model-own textarea")
     expect(field).to_be_visible()
+    _watch(page)
     field.focus()
     field.fill(spec)
     page.keyboard.press("Tab")
@@ -37,27 +54,11 @@ def _ask(page: Page, spec: str) -> None:
     page.keyboard.press("Enter")
 
 
-def _watch(page: Page) -> None:
-    """The page itself takes note of all that is said: it may be over between two looks."""
-    page.evaluate(
-        """() => {
-            window.told = [];
-            const note = () => {
-                const text = document.querySelector("#model-notice .st-notice")?.textContent;
-                if (text && window.told.at(-1) !== text) window.told.push(text);
-            };
-            new MutationObserver(note).observe(document.querySelector("#model-notice"),
-                { subtree: true, childList: true, characterData: true });
-        }"""
-    )
-
-
 def test_an_own_pair_is_loaded_by_keyboard_and_runs(visit, own):
     page = visit()
     _ready(page)
     chips = page.locator(".st-chips").inner_text()
     before = page.locator("#preflight").inner_text()
-    _watch(page)
     _ask(page, str(own))
     title = page.locator("#models > .label-wrap")
     expect(title).to_contain_text("Models: cedar", timeout=LIVE)
