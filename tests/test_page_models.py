@@ -17,6 +17,13 @@ def own(tmp_path_factory):
     return save_pair(tmp_path_factory.mktemp("own") / "cedar", target, perturb(target))
 
 
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """So many layers that loading them, and timing passes, takes seconds."""
+    target = make_model(layers=96, seed=6)
+    return save_pair(tmp_path_factory.mktemp("slow") / "sequoia", target, target)
+
+
 def _ready(page: Page) -> None:
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
     expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
@@ -97,6 +104,26 @@ def test_a_folder_that_is_none_is_one_sentence(visit):
     expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
 
 
+def test_loading_is_stopped(visit, slow):
+    page = visit()
+    _ready(page)
+    chips, title = page.locator(".st-chips"), page.locator("#models > .label-wrap")
+    before = chips.inner_text(), title.inner_text()
+    _ask(page, str(slow))
+    expect(page.locator("#model-stop")).to_be_enabled()
+    page.locator("#model-stop").focus()
+    page.keyboard.press("Enter")
+    notice = page.locator("#model-notice .st-notice")
+    expect(notice).to_contain_text("Loading was stopped", timeout=LIVE)
+    expect(page.locator("#model-load")).to_be_enabled()
+    expect(page.locator("#model-stop")).to_be_disabled()
+    assert (chips.inner_text(), title.inner_text()) == before
+    run(page, "the fox", 8)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+    assert (chips.inner_text(), title.inner_text()) == before
+
+
 def test_the_card_before_a_run(visit):
     page = visit()
     _ready(page)
@@ -118,3 +145,8 @@ def test_the_card_before_a_run(visit):
     expect(card.locator("dt")).to_have_count(0)
     page.locator("#k input[type=number]").fill("4")
     expect(summary).to_contain_text("K = 4:", timeout=LIVE)
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name="copying from references").click()
+    expect(summary).to_contain_text("reference", timeout=LIVE)
+    expect(card.locator("dt")).to_have_count(0)
+    assert summary.inner_text().endswith(".")
