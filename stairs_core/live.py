@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import worker
 from .presets import ZERO_GPU
@@ -114,27 +114,34 @@ def batches(
     here. A consumer that leaves early sets ``flag``.
     """
     made: queue.SimpleQueue = queue.SimpleQueue()
-    go_on = threading.Event()
+    go_on, still = threading.Event(), threading.Event()
     go_on.set()
 
     def work() -> None:
         try:
             for item in records:
                 made.put(item)
-                go_on.wait()
+                if not go_on.is_set():
+                    still.set()
+                    go_on.wait()
             made.put(_END)
         except Exception as e:
             made.put(e)
+        finally:
+            still.set()
 
     context = contextvars.copy_context()  # a ZeroGPU call finds its visitor there
     worker.submit(context.run, work)
     try:
         while True:
-            batch, end = _drain(made)
+            first = made.get()
+            go_on.clear()
+            still.wait()  # for the step under way, which would pay like any other
+            batch, end = _drain(made, first)
             if batch:
-                go_on.clear()
                 yield batch
-                go_on.set()
+            still.clear()
+            go_on.set()
             if isinstance(end, Exception):
                 raise end
             if end:
@@ -145,9 +152,9 @@ def batches(
         go_on.set()
 
 
-def _drain(made: queue.SimpleQueue) -> tuple[list[tuple[int, Event]], object]:
-    """What is there, waiting for the first; and what ended the race, if it has ended."""
-    batch, item = [], made.get()
+def _drain(made: queue.SimpleQueue, item: Any) -> tuple[list[tuple[int, Event]], object]:
+    """``item`` and what is there behind it; and what ended the race, if it has ended."""
+    batch = []
     while True:
         if item is _END or isinstance(item, Exception):
             return batch, item

@@ -19,13 +19,6 @@ from stairs_core.trace import Recording, Stop
 
 ATTACK = "</script><script>alert(1)</script><!--<script>${1+1}{{x}}\u2028\u2029\x00\u202e\ud83d&lt;"
 
-# The stage alone, where the page's own part for replays has not been loaded.
-STAND_IN = """
-globalThis.Stairs = { mountReplay(element, value) {
-  new Stairs.Stage(element, null).update({ ...value, figure: "" });
-} };
-"""
-
 
 @pytest.fixture
 def opened(browser, tmp_path):
@@ -39,8 +32,6 @@ def opened(browser, tmp_path):
         context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
-        if "mountReplay = " not in file.read_text():
-            page.add_init_script(STAND_IN)
         page.on("console", lambda m: m.type in ("error", "warning") and troubles.append(m.text))
         page.on("pageerror", lambda e: troubles.append(str(e)))
         page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))

@@ -28,7 +28,7 @@
       this.code.tabIndex = 0;
       this.code.setAttribute("role", "region");
       this.code.setAttribute("aria-label", "Code that repeats this run");
-      this.copyCode = button("Copy", () => this.copy(this.code.textContent, "Code copied"), "", "Copy the code");
+      this.copyCode = button("Copy", () => this.copy(this.snippets[this.picked], "Code copied"), "", "Copy the code");
       this.node = el("section", "st-card st-keep",
         el("header", "", el("h2", "", "Keep and share"), this.told), this.links, this.picture,
         el("details", "", el("summary", "", "The code that repeats this run"),
@@ -72,7 +72,10 @@
     follow() {
       if (!this.kept?.live || !this.stage.online || !this.stage.moved) return;
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => history.replaceState(history.state, "", this.link(this.kept.address)), 300);
+      this.timer = setTimeout(() => {
+        // Another run may have taken its place meanwhile.
+        if (this.kept?.live) history.replaceState(history.state, "", this.link(this.kept.address));
+      }, 300);
     }
 
     async copy(text, done) {
@@ -100,6 +103,7 @@
       const foot = Stairs.readable(`Stairs · ${models}, ${run.name}`);
       const root = Stairs.picture.svg(stage.root.querySelector(".st-stairs"), title, foot);
       const content = kind === "svg" ? Stairs.picture.text(root) : await Stairs.picture.png(root);
+      if (!content) return this.tell("Too large for a PNG: take the SVG");
       Stairs.save(`stairs-step-${index + 1}.${kind}`, content, "image/svg+xml");
     }
   }

@@ -30,7 +30,7 @@
       this.shown = -1;
       this.node.classList.toggle("plain", plain);
       set(this.name, Stairs.readable(run.name));
-      this.text.setAttribute("aria-label", `Text of the lane ${run.name}`);
+      this.text.setAttribute("aria-label", `Text of the lane ${Stairs.readable(run.name)}`);
       // What stands at each place of the text, counted in tokens from 0; see `mark`.
       this.places = run.prompt_tokens.map((piece) => el("span", "st-prompt", Stairs.readable(piece)));
       this.words.append(...this.places);
@@ -158,7 +158,7 @@
       this.lanes.addEventListener("mouseleave", () => this.unhint());
       this.lanes.addEventListener("keydown", (e) => this.key(e));
       this.lanes.addEventListener("focusout", () => this.unhint());
-      addEventListener("scroll", () => this.card.hide(), { passive: true });
+      addEventListener("scroll", () => this.scrolled(), { passive: true });
     }
 
     add(name) {
@@ -218,6 +218,14 @@
       this.at = null;
       this.card.hide();
       this.point(this.tokens, this.view?.lead);
+    }
+
+    // The card of a token that was reached by key stays with it; from under a pointer, tokens move.
+    scrolled() {
+      const box = this.at?.getBoundingClientRect();
+      const held = box && this.at.closest(".st-text") === document.activeElement;
+      if (held && box.bottom > 0 && box.top < innerHeight) this.card.place(box);
+      else this.card.hide();
     }
 
     // In a text that has the focus, ↑ and ↓ go from token to token, first to that of the cursor.

@@ -18,8 +18,8 @@
     plain: "written by the target alone",
   };
 
-  // Characters that would be invisible, or that would turn the direction of what follows them.
-  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+  // Characters that would be invisible, turn the direction of what follows them, or that no SVG may hold.
+  const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff]/g;
   const show = (c) => `‹U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}›`;
 
   // For running text: spaces and line ends stay what they are.
@@ -52,6 +52,7 @@
   // One sentence or two that tell what the stairs of a step show.
   function explain(step) {
     const drafted = step.tokens.slice(0, -1);
+    if (step.counted) return `This log holds counts, no texts: ${headline(step)}.${unread(drafted)}`;
     const wrong = drafted.filter((t, i) => step.rows[i] === step.kept);
     const own = quote(step.tokens.at(-1), wrong[0]);
     const held = Stairs.path(step).slice(1).map((row) => step.tokens[row - 1]);
@@ -114,6 +115,7 @@
 
   // One row of the stairs: what was asked, what the target said, what that meant.
   function row(step, i) {
+    if (step.counted) return counted(step, i);
     const guess = i < step.tokens.length - 1 ? step.tokens[i] : null;
     const own = step.tokens.at(-1);
     const asked = i === 0 ? "Row 0, the text so far" : `Row ${i}, up to ${quote(step.tokens[i - 1])}`;
@@ -125,6 +127,15 @@
     const made = guess ? `${versus}${step.drawn ? `${drawn} instead` : ": corrected"}`
       : step.drawn ? `${drawn} on top` : ": a token on top";
     return `${told}${made}. This row is kept.`;
+  }
+
+  // The same where only counts are known.
+  function counted(step, i) {
+    const asked = i === 0 ? "Row 0, the text so far" : `Row ${i}, up to the ${ordinal(i - 1)} guess`;
+    if (i < step.kept) return `${asked}: the next guess is kept.`;
+    if (i > step.kept) return `${asked}: a guess before it was rejected: not used.`;
+    const told = i < step.tokens.length - 1 ? "the next guess is corrected" : "a token on top";
+    return `${asked}: ${told}. This row is kept.`;
   }
 
   // One token of a tree: where it stands, and what became of it.

@@ -1,0 +1,152 @@
+"""The choice of models in a real browser, and the card that says before a run what to expect."""
+
+from __future__ import annotations
+
+import pytest
+from browsing import LIVE, run
+from conftest import make_model, perturb, save_pair
+from playwright.sync_api import Page, expect
+
+pytest_plugins = ["visits"]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder with a pair of its own, larger than the page's, so that loading takes a moment."""
+    target = make_model(layers=48, seed=5)
+    return save_pair(tmp_path_factory.mktemp("own") / "cedar", target, perturb(target))
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """So many layers that loading them, and timing passes, takes seconds."""
+    target = make_model(layers=96, seed=6)
+    return save_pair(tmp_path_factory.mktemp("slow") / "sequoia", target, target)
+
+
+def _ready(page: Page) -> None:
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
+
+
+def _watch(page: Page) -> None:
+    """The page itself takes note of all that is said: it may be over between two looks."""
+    page.evaluate(
+        """() => {
+            window.told = [];
+            const node = document.querySelector("#model-notice");
+            const note = () => {
+                const text = node.querySelector(".st-notice")?.textContent;
+                if (text && window.told.at(-1) !== text) window.told.push(text);
+            };
+            const all = { subtree: true, childList: true, characterData: true };
+            new MutationObserver(note).observe(node, all);
+        }"""
+    )
+
+
+def _ask(page: Page, spec: str) -> None:
+    """By keyboard alone: the accordion, the field, the button."""
+    title = page.locator("#models > .label-wrap")
+    title.focus()
+    if not page.locator("#model-own").is_visible():
+        page.keyboard.press("Enter")
+    field = page.locator("#model-own textarea")
+    expect(field).to_be_visible()
+    _watch(page)
+    field.focus()
+    field.fill(spec)
+    page.keyboard.press("Tab")
+    expect(page.locator("#model-load")).to_be_focused()
+    page.keyboard.press("Enter")
+
+
+def test_an_own_pair_is_loaded_by_keyboard_and_runs(visit, own):
+    page = visit()
+    _ready(page)
+    chips = page.locator(".st-chips").inner_text()
+    before = page.locator("#preflight").inner_text()
+    _ask(page, str(own))
+    title = page.locator("#models > .label-wrap")
+    expect(title).to_contain_text("Models: cedar", timeout=LIVE)
+    said = page.evaluate("window.told")
+    assert len(said) > 1, said
+    assert "Looking for the models …" in said or "Measuring passes …" in said
+    expect(page.locator("#model-notice .st-notice")).to_have_text("")
+    expect(page.locator("#model-load")).to_be_enabled()
+    expect(page.locator("#model-stop")).to_be_disabled()
+    assert page.locator(".st-chips").inner_text() != chips
+    expect(page.locator("#preflight")).not_to_have_text(before)
+    run(page, "the fox", 8)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+    code = page.locator(".st-code").text_content() or ""
+    assert "cedar" in code
+
+
+def test_a_folder_that_is_none_is_one_sentence(visit):
+    page = visit()
+    _ready(page)
+    chips, title = page.locator(".st-chips"), page.locator("#models > .label-wrap")
+    before = chips.inner_text(), title.inner_text()
+    notice = page.locator("#model-notice .st-notice")
+    for spec in ("/no/such/folder", "<img src=x onerror=alert(1)> ${1+1}\u202e", "x" * 10_000):
+        _ask(page, spec)
+        expect(notice).to_have_class("st-notice error", timeout=LIVE)
+        expect(notice).to_contain_text(spec[:10])
+        assert len(notice.inner_text()) < 300
+        expect(page.locator("#model-load")).to_be_enabled()
+        page.locator("#model-own textarea").fill("")
+    assert page.locator("#columns :is(img, script)").count() == 0
+    assert (chips.inner_text(), title.inner_text()) == before
+    run(page, "the fox", 8)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+
+
+def test_loading_is_stopped(visit, slow):
+    page = visit()
+    _ready(page)
+    chips, title = page.locator(".st-chips"), page.locator("#models > .label-wrap")
+    before = chips.inner_text(), title.inner_text()
+    _ask(page, str(slow))
+    expect(page.locator("#model-stop")).to_be_enabled()
+    page.locator("#model-stop").focus()
+    page.keyboard.press("Enter")
+    notice = page.locator("#model-notice .st-notice")
+    expect(notice).to_contain_text("Loading was stopped", timeout=LIVE)
+    expect(page.locator("#model-load")).to_be_enabled()
+    expect(page.locator("#model-stop")).to_be_disabled()
+    assert (chips.inner_text(), title.inner_text()) == before
+    run(page, "the fox", 8)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+    assert (chips.inner_text(), title.inner_text()) == before
+
+
+def test_the_card_before_a_run(visit):
+    page = visit()
+    _ready(page)
+    summary, card = page.locator("#preflight summary"), page.locator("#preflight details")
+    expect(summary).to_contain_text("K = 5:")
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(card).to_have_attribute("open", "")
+    expect(card.locator("dt", has_text="one-token pass")).to_be_visible()
+    assert " ms" in card.locator("dd", has_text="ms").first.inner_text()
+    page.locator("#k input[type=number]").fill("2")
+    expect(summary).to_contain_text("K = 2:", timeout=LIVE)
+    expect(card).to_have_attribute("open", "")
+    page.locator("#auto input").check()
+    expect(summary).to_contain_text("K auto:", timeout=LIVE)
+    page.locator("#auto input").uncheck()
+    page.locator("#k input[type=number]").fill("99")
+    expect(summary).to_contain_text("99", timeout=LIVE)
+    expect(card.locator("dt")).to_have_count(0)
+    page.locator("#k input[type=number]").fill("4")
+    expect(summary).to_contain_text("K = 4:", timeout=LIVE)
+    page.locator("#drafter input").click()
+    page.get_by_role("option", name="copying from references").click()
+    expect(summary).to_contain_text("reference", timeout=LIVE)
+    expect(card.locator("dt")).to_have_count(0)
+    assert summary.inner_text().endswith(".")
