@@ -74,8 +74,9 @@ def main() -> None:
     parser.add_argument("wanted", nargs="*", help=f"of {', '.join((*PICTURES, *THEMES))}, or px")
     parser.add_argument("--to", type=Path, default=Path("screenshots"), metavar="FOLDER")
     given = parser.parse_args()
-    every = (PICTURES, WIDTHS, THEMES)
-    names, widths, themes = ([x for x in all_ if str(x) in given.wanted] or all_ for all_ in every)
+    names = [name for name in PICTURES if name in given.wanted] or [*PICTURES]
+    widths = [width for width in WIDTHS if str(width) in given.wanted] or WIDTHS
+    themes = [theme for theme in THEMES if theme in given.wanted] or THEMES
     given.to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, _browser(Path(folder)) as (browser, address):
         for theme in themes:
@@ -130,7 +131,8 @@ def _shoot(page: Page, address: str, picture: Picture, made: Path, path: Path) -
         act(page, made)
     page.wait_for_timeout(700)
     if part and part != "window":
-        page.add_style_tag(content=".st-cursor { position: static }")  # else it covers the part
+        # Else the card of the cursor would cover the part.
+        page.add_style_tag(content=".st-cursor { position: static !important }")
         page.locator(part).screenshot(path=path)
     else:
         page.screenshot(path=path, full_page=part is None)

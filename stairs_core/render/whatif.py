@@ -23,6 +23,7 @@ def chart(race: Race) -> dict[str, Any]:
     """Speedup at every K, for each lane; tokens per target call where no passes were measured."""
     every = [[] if race.running else _every_k(lane, race.first) for lane in race.lanes]
     each = [*zip(race.lanes, every, [color for color, _, _ in race.looks], strict=True)]
+    timed = any(map(_timed, every))
     highest = max((_gain(w)[0] for found in every for w in found), default=1)
     guessing = [i for i, _ in race.guessing]
     return {
@@ -34,7 +35,11 @@ def chart(race: Race) -> dict[str, Any]:
         "data": [part for i, lane in enumerate(each) for part in _drawn(i, *lane)],
         "layout": layout(
             xaxis=axis("K, tokens guessed ahead", rangemode="normal", dtick=2),
-            yaxis=axis(nticks=6, autorangeoptions={"include": [1.1 * highest]}),
+            yaxis=axis(
+                nticks=6,
+                ticksuffix=" ×" if timed else "",
+                autorangeoptions={"include": [1.1 * highest]},
+            ),
         ),
         "use": [
             {"guesser": guessing.index(i), "k": top.k}
