@@ -38,11 +38,8 @@
       const sent = event.key === "Enter" && (event.ctrlKey || event.metaKey);
       if (sent && event.target.closest("#prompt")) document.getElementById("run").click();
     });
-    // The address may ask for a run, which comes after the one that is on show, and for a step.
-    const { run, ...asked } = Stairs.asked();
-    if (!run) stage.asked = asked;
+    stage.asked = Stairs.asked();
     tie(element, props, watch, (value) => stage.update(value));
-    if (run) stage.asked = asked;
     addEventListener("hashchange", () => location.reload());
   };
 

@@ -36,7 +36,8 @@
 
     show(view, tall) {
       const { index, total, step, lead } = view;
-      this.strip.show(lead, index, tall);
+      this.node.style.setProperty("--rows", tall);
+      this.strip.show(lead, index);
       this.slider.max = Math.max(0, total - 1);
       this.slider.value = index;
       this.slider.disabled = total < 2;

@@ -6,10 +6,9 @@
   const TOLD_MS = 4000;
 
   // What the address asks for besides a run: `#run=a%20fox&step=17&view=ledger`.
-  function asked() {
-    const found = new URLSearchParams(location.hash.slice(1));
-    const run = found.has("run") || found.has("trace");
-    return { run, step: Number(found.get("step")) || 0, view: found.get("view") };
+  function asked(address = location.hash.slice(1)) {
+    const found = new URLSearchParams(address);
+    return { run: found.get("run"), trace: found.has("trace"), step: Number(found.get("step")) || 0, view: found.get("view") };
   }
 
   class Keep {

@@ -140,13 +140,12 @@
       });
     }
 
-    show(lane, index, tall) {
+    show(lane, index) {
       if (this.run !== lane.run) {
         this.run = lane.run;
         this.node.textContent = "";
         this.bars = [];
       }
-      this.node.style.setProperty("--rows", tall);
       for (let i = this.bars.length; i < lane.steps.length; i++) {
         const bar = el("span", "st-s", ...stack(lane.steps[i]).map((status) => el("i", status)));
         bar.title = `Step ${i + 1}: ${Stairs.headline(lane.steps[i])}`;

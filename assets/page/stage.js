@@ -71,13 +71,21 @@
       else this.draw();
     }
 
-    // A recording: at the step that the address asks for, the first time; or at one that tells much.
+    // A recording: at the step that the address asks for, until the visitor has moved, since its run
+    // may be shown soon, late or twice; or at one that tells much.
     open() {
-      const { step, view } = this.asked || {};
-      this.asked = null;
+      const { step, view } = !this.moved && this.meant() ? this.asked : {};
       const last = (this.fold.lead()?.steps.length || 0) - 1;
       if (view) this.tabs.open(view);
       this.at = step > 0 ? (step - 1 < last ? step - 1 : null) : Stairs.telling(this.fold.lead());
+    }
+
+    // Whether the run on show is the one that the address asks for, if it asks for any.
+    meant() {
+      if (!this.asked) return false;
+      const { source, keep } = this.value;
+      if (this.asked.trace) return source.kind === "link";
+      return !this.asked.run || Stairs.asked(keep?.address).run === this.asked.run;
     }
 
     restart(run) {

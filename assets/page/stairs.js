@@ -34,11 +34,28 @@
       const context = `…${Stairs.visible(Stairs.before(lane, step.index, 9))}`;
       if (tree) this.drawTree(step, context);
       else step.predictions.forEach((said, i) => this.grid.append(this.row(step, context, said, i)));
+      this.fit(lane, step);
       const kept = this.grid.querySelector("[tabindex='0']");
       if (focused) kept.focus({ preventScroll: true });
-      this.grid.classList.toggle("wide", this.grid.scrollWidth > this.grid.clientWidth);
-      const beyond = kept.offsetLeft + kept.offsetWidth - this.grid.clientWidth;
-      this.grid.scrollTo(beyond > 0 ? beyond + 24 : 0, 0);
+      this.grid.scrollTo(this.start(kept), 0);
+    }
+
+    // What is too wide shows less of the text so far, which then stays in sight while the rest scrolls.
+    fit(lane, step) {
+      const wide = this.grid.scrollWidth > this.grid.clientWidth;
+      this.grid.classList.toggle("wide", wide);
+      if (!wide) return;
+      const context = `…${Stairs.visible(Stairs.before(lane, step.index, 3))}`;
+      for (const cell of this.grid.querySelectorAll(".context")) set(cell, context);
+    }
+
+    // Where to scroll for `kept` to be seen: to where a cell begins, beside the text so far.
+    start(kept) {
+      const beyond = kept.offsetLeft + kept.offsetWidth + 8 - this.grid.clientWidth;
+      if (beyond <= 0) return 0;
+      const cells = [...this.grid.querySelectorAll(".st-c:not(.context)")].map((cell) => cell.offsetLeft);
+      const first = Math.min(...cells);
+      return Math.min(...cells.map((left) => left - first).filter((left) => left >= beyond), kept.offsetLeft - first);
     }
 
     row(step, context, said, i) {

@@ -143,7 +143,8 @@
       const sticks = !nodes.some((node) => bar.contains(node)) && bar.getBoundingClientRect().bottom <= box.top;
       const card = this.node.getBoundingClientRect();
       const below = this.docked || box.right + card.width + 2 * GAP > innerWidth; // where the card will be
-      const top = (sticks ? bar.getBoundingClientRect().height : 0) + GAP;
+      const out = parseFloat(getComputedStyle(bar).top) || 0; // so much of it is over the window's edge
+      const top = (sticks ? bar.getBoundingClientRect().height + out * (bar.currentCSSZoom || 1) : 0) + GAP;
       const bottom = innerHeight - GAP - (below ? card.height + GAP : 0);
       if (box.top >= top && box.bottom <= bottom) return;
       const tall = box.bottom - box.top > bottom - top;

@@ -97,6 +97,7 @@ def _speedup(race: Race) -> dict[str, Any]:
             data.append(_band(i, tokens, [ideal[int(t)] for t in tokens], color, fill))
             captions[i] = _SHADED
             keys[i].append(key("ideal, by measured passes", fill, "fill"))
+        keys[i].append(key("target alone", SOFT, "dot"))
         if ratios and not race.running:
             data += _reached(i, tokens[-1], ratios[-1], ideal.get(int(tokens[-1])), color)
             said[i] = f"Speedup so far: {lane.run.name} ends at {ratios[-1]:.2f} times the target "

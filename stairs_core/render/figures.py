@@ -99,12 +99,11 @@ def layout(**more: Any) -> dict[str, Any]:
 
 
 def level(y: float, text: str) -> dict[str, Any]:
-    """A dotted line across, and what it stands for."""
+    """A dotted line across. ``text`` names it in a legend: words on the line would be crossed by
+    curves."""
     line = {"color": SOFT, "width": 1, "dash": "dot"}
     ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y}
-    place = {"xref": "paper", "x": 1, "xanchor": "right", "y": y, "yanchor": "bottom"}
-    words = {"text": text, "font": {"color": SOFT, "size": 11}, "showarrow": False}
-    return {"shapes": [{"type": "line", "line": line, **ends}], "annotations": [place | words]}
+    return {"shapes": [{"type": "line", "line": line, "name": text, "showlegend": True, **ends}]}
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from .. import metrics
 from ..metrics import WhatIf
 from ..settings import K_RANGE
 from ..trace import Recording
-from .figures import SOFT, Race, axis, curve, key, label, layout, table
+from .figures import SOFT, Race, axis, curve, key, layout, table
 
 _LAST = 16
 _LATER = "Known when the run is over."
@@ -23,6 +23,7 @@ def chart(race: Race) -> dict[str, Any]:
     """Speedup at every K, for each lane; tokens per target call where no passes were measured."""
     every = [[] if race.running else _every_k(lane, race.first) for lane in race.lanes]
     each = [*zip(race.lanes, every, [color for color, _, _ in race.looks], strict=True)]
+    timed = any(map(_timed, every))
     highest = max((_gain(w)[0] for found in every for w in found), default=1)
     guessing = [i for i, _ in race.guessing]
     return {
@@ -34,7 +35,11 @@ def chart(race: Race) -> dict[str, Any]:
         "data": [part for i, lane in enumerate(each) for part in _drawn(i, *lane)],
         "layout": layout(
             xaxis=axis("K, tokens guessed ahead", rangemode="normal", dtick=2),
-            yaxis=axis(nticks=6, autorangeoptions={"include": [1.1 * highest]}),
+            yaxis=axis(
+                nticks=6,
+                ticksuffix=" ×" if timed else "",
+                autorangeoptions={"include": [1.1 * highest]},
+            ),
         ),
         "use": [
             {"guesser": guessing.index(i), "k": top.k}
@@ -84,27 +89,25 @@ def _drawn(i: int, lane: Recording, found: Sequence[WhatIf], color: str) -> list
     data = [curve(i, lane.run.name, ks, gains, only=True, hovertemplate=hover, **look)]
     if _timed(found):
         even = {"line": {"color": SOFT, "width": 1, "dash": "dot"}, "hoverinfo": "skip"}
-        data.append(curve(i, "", [ks[0], ks[-1]], [1, 1], only=True, showlegend=False, **even))
-        data.append(label(i, ks[-1], 1, "target alone", SOFT, "top left", only=True))
-    own, top = used(lane, found), best(found)
-    marks = [(own, "circle-open", 14, "K in use", "bottom"), (top, "circle", 10, "best K", "top")]
-    for what, symbol, size, name, place in marks:
-        if what is None:
-            continue
-        side = "right" if what.k < ks[0] + 3 else "left" if what.k > ks[-1] - 3 else "center"
-        if what is not top and top is not None:
-            side = "right" if what.k < top.k else "left"  # under the curve, which rises to the best
-        words = f"K {what.k}: {_gain(what)[1]}" if name == "best K" or own != top else ""
-        look = {"symbol": symbol, "size": size, "color": color, "line": line}
-        shown = {"marker": look, "showlegend": True}
-        at = what.k, _gain(what)[0], words, color, f"{place} {side}"
-        data.append(label(i, *at, only=True, name=name, **shown))
+        data.append(curve(i, "target alone", [ks[0], ks[-1]], [1, 1], only=True, **even))
+    for what, name, _, mark in _marks(lane, found):
+        symbol, size = ("circle-open", 14) if mark == "ring" else ("circle", 10)
+        marker = {"symbol": symbol, "size": size, "color": color, "line": line}
+        data.append(
+            curve(i, name, [what.k], [_gain(what)[0]], only=True, mode="markers", marker=marker)
+        )
     return data
 
 
-def _keys(lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str, Any]]:
+def _marks(lane: Recording, found: Sequence[WhatIf]) -> list[tuple[WhatIf, str, str, str]]:
+    """The K in use and the best one: name, words and mark."""
     marks = [(used(lane, found), "K in use", "ring"), (best(found), "best K", "dot-mark")]
-    return [key(text, color, mark) for what, text, mark in marks if what]
+    return [(w, name, f"{name}, {w.k}: {_gain(w)[1]}", mark) for w, name, mark in marks if w]
+
+
+def _keys(lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str, Any]]:
+    keys = [key(words, color, mark) for _, _, words, mark in _marks(lane, found)]
+    return keys + ([key("target alone", SOFT, "dot")] if _timed(found) else [])
 
 
 def _caption(lane: Recording, found: Sequence[WhatIf]) -> str:
