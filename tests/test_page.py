@@ -34,7 +34,6 @@ def test_it_opens_on_a_recordedrun(visit):
         "drafter",
         "k",
         "auto",
-        "strict",
         "max-new-tokens",
         "run",
         "stop",
@@ -134,7 +133,7 @@ def test_a_click_on_a_token_or_a_bar_goes_to_its_step(visit):
     expect(page.locator("#token-card")).to_contain_text(re.compile(r"token \d+.*accepted.*margin"))
     page.locator(".st-s").nth(9).click()
     expect(page.locator(".st-cursor h2")).to_contain_text("Step 10 of 24")
-    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Play", exact=True).click()
     expect(page.locator(".st-cursor h2")).to_contain_text(re.compile("Step 1[1-9]"))
     page.get_by_role("button", name="Pause").click()
 
@@ -198,7 +197,7 @@ def test_playing_at_the_engines_speed_moves_every_lane(visit):
     expect(page.locator(".st-flag").nth(1)).to_have_text("⚑ first")
     page.wait_for_function(f"{COUNTS}.every(n => n === {COUNTS}[1])")
     expect(page.locator(".st-flag")).to_have_text(["⚑ second", "⚑ first"])
-    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
 
 
 def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):

@@ -37,7 +37,7 @@
     // kept: what Python says of a run that is over; null while one goes on.
     show(kept, lead) {
       this.kept = kept;
-      this.node.hidden = !kept;
+      this.node.inert = !kept; // it keeps its place while a run goes on
       if (!kept) return;
       const offline = !this.stage.online;
       this.links.hidden = offline;
