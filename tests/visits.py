@@ -69,7 +69,8 @@ def browser():
 
 @pytest.fixture
 def visit(browser: Browser, address: str):
-    """Opens the page; ``at``: with what behind its address. Afterwards: no console error, no dialog, no request to another host."""
+    """Opens the page; ``at``: what stands behind its address. Afterwards: no console error, no
+    dialog, no request to another host."""
     troubles: list[str] = []
     contexts = []
 
