@@ -58,21 +58,13 @@ def _saved(page: Page, button: str, folder: Path) -> Path:
     return path
 
 
-def _go(page: Page, url: str = "") -> None:
-    """Once nothing is waited for: what Gradio still waits for, it reports as broken off."""
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
-    page.goto(url) if url else page.reload()
-
-
 def _ran(page: Page, prompt: str, length: int) -> None:
     run(page, prompt, length)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
 
 
-def test_a_recorded_run_has_an_address_that_follows_the_cursor(visit, address):
-    page = visit()
-    _go(page, f"{address}#run=hostile&step=4&view=ledger")
+def test_a_recorded_run_has_an_address_that_follows_the_cursor(visit):
+    page = visit(at="#run=hostile&step=4&view=ledger")
     expect(page.locator(".st-source")).to_contain_text("hostile", timeout=LIVE)
     _at(page, 4, "ledger")
     expect(page.locator("#recorded input")).to_have_value("hostile")
@@ -81,10 +73,10 @@ def test_a_recorded_run_has_an_address_that_follows_the_cursor(visit, address):
     page.wait_for_url("**#run=hostile&step=5&view=ledger")
     page.locator("#tab-same").click()
     page.wait_for_url("**#run=hostile&step=5&view=same")
-    _go(page)
+    page = visit(at=page.url[page.url.index("#") :])
     expect(page.locator(".st-source")).to_contain_text("hostile", timeout=LIVE)
     _at(page, 5, "same")
-    _go(page, f"{address}#run=nobody")
+    page = visit(at="#run=nobody")
     expect(page.locator(".st-notice.error").last).to_contain_text("no recorded run", timeout=LIVE)
 
 
@@ -99,17 +91,15 @@ def test_a_link_holds_a_run_and_its_step(visit):
     link = _copied(page, "Copy link to this step", "Link copied")
     assert "#trace=" in link
     assert page.evaluate("location.hash") == "", "the address bar is left alone"
-    other = visit()
-    _go(other, link)
+    other = visit(at=link[link.index("#") :])
     expect(other.locator(".st-source")).to_have_class("st-source link", timeout=LIVE)
     _at(other, 2, "same")
     assert _title(other) == title
     assert _facts(other) == facts
     first = page.locator(".st-text").all_inner_texts()
     assert other.locator(".st-text").all_inner_texts() == first
-    notice = other.locator("#notice .st-notice")
     for damaged in (link.replace("#trace=", "#trace=*"), link.split("&")[0][:-40]):
-        _go(other, damaged)
+        notice = visit(at=damaged[damaged.index("#") :]).locator("#notice .st-notice")
         expect(notice).to_have_class("st-notice error", timeout=LIVE)
         expect(notice).to_contain_text("The trace in the link is")
         assert notice.inner_text().count(".") == 1
@@ -128,8 +118,7 @@ def test_a_link_holds_the_settings_of_a_run(visit):
     link = _copied(page, "Copy link to the settings", "Link copied")
     assert "#settings=" in link
     assert "step=" not in link
-    other = visit()
-    _go(other, link)
+    other = visit(at=link[link.index("#") :])
     expect(other.locator("#prompt textarea")).to_have_value(prompt, timeout=LIVE)
     expect(other.locator("#k input[type=number]")).to_have_value("3")
     expect(other.locator("#max-new-tokens input[type=number]")).to_have_value("12")

@@ -69,11 +69,12 @@ def browser():
 
 @pytest.fixture
 def visit(browser: Browser, address: str):
-    """Opens the page. Afterwards: no console error, no dialog, no request to another host."""
+    """Opens the page; ``at``: what stands behind its address. Afterwards: no console error, no
+    dialog, no request to another host."""
     troubles: list[str] = []
     contexts = []
 
-    def open_page(width: int = 1280, **options) -> Page:
+    def open_page(width: int = 1280, at: str = "", **options) -> Page:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -81,7 +82,7 @@ def visit(browser: Browser, address: str):
         page.on("pageerror", lambda e: troubles.append(str(e)))
         page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))
         page.on("request", lambda r: _own(r.url, address) or troubles.append(r.url))
-        page.goto(address)
+        page.goto(address + at)
         expect(page.locator("#verdict")).to_contain_text("Same text", timeout=LIVE)
         return page
 
