@@ -70,7 +70,7 @@ PICTURES: dict[str, Picture] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Screenshots of the page.")
     parser.add_argument("wanted", nargs="*", help=f"of {', '.join((*PICTURES, *THEMES))}, or px")
     parser.add_argument("--to", type=Path, default=Path("screenshots"), metavar="FOLDER")
     given = parser.parse_args()

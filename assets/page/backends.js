@@ -70,7 +70,8 @@
         svg.parentNode.style.setProperty("--places", name.startsWith("single") ? 1 : Math.min(tall, ROWS));
       }
       this.step = step;
-      this.node.style.visibility = step && !lane.run.engine ? "" : "hidden";
+      this.node.hidden = Boolean(lane.run.engine); // a log does not tell
+      this.node.style.visibility = step ? "" : "hidden";
       if (!step || lane.run.engine) return;
       const context = held(lane, step);
       for (const card of this.cards) this.draw(card, lane, step, context);

@@ -34,6 +34,16 @@
     return value;
   }
 
+  // For large type: letters and what they need around them, `by` times as large.
+  function enlarged(value, by) {
+    if (Array.isArray(value)) return value.map((v) => enlarged(v, by));
+    if (!value || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => {
+      if (k === "margin") return [k, Object.fromEntries(Object.entries(v).map(([side, px]) => [side, px * by]))];
+      return [k, /font$/.test(k) && v?.size ? { ...v, size: v.size * by } : enlarged(v, by)];
+    }));
+  }
+
   // A list with one item a lane, or one for all.
   const of = (items, lead) => items[Math.min(lead, items.length - 1)];
   const parts = (packed) => (packed ? packed.split(",") : []);
@@ -192,7 +202,8 @@
     async draw() {
       this.offer();
       const library = await plotly(this.url);
-      const { data, layout } = this.figure();
+      const zoom = parseFloat(getComputedStyle(this.plot).getPropertyValue("--st-zoom")) || 1;
+      const { data, layout } = enlarged(this.figure(), zoom);
       this.plot.classList.toggle("empty", !data.length);
       await library.react(this.plot, data, layout, { displayModeBar: false, responsive: false });
       this.drawn = true;

@@ -21,6 +21,7 @@ from .figures import MARGIN, SOFT, Race, axis, curve, key, label, layout, level,
 
 GUESSING = [("acc", "solid"), ("bonus", "dot"), ("corr", "dashdot")]
 """Colour and dash of each lane that guesses, in turn."""
+_STEEPER = "Steeper is faster. The engine clock runs only while a lane works."
 _SHADED = "Against the target alone. Shaded: what was lost of what its passes would allow."
 _UNSHADED = "Against the target alone. No ideal is known: passes were not measured."
 _NEAR = 0.13
@@ -53,12 +54,13 @@ def _tokens(race: Race) -> dict[str, Any]:
         if lane.steps:
             ends.append((points[0][-1], points[1][-1], i))
             said.append(f"{lane.run.name}: {points[1][-1]} tokens in {points[0][-1]:.3g} s")
+    timed = race.running or any(seconds for seconds, _, _ in ends)
     return {
         "id": "tokens-over-time",
         "title": "Tokens against engine time",
-        "captions": ["Steeper is faster. The engine clock runs only while a lane works."],
+        "captions": [_STEEPER if timed else "No times were recorded."],
         "keys": [race.names(range(len(race.lanes)))],
-        "data": data + ([] if race.running else _finishes(race, ends)),
+        "data": data + ([] if race.running else _finishes(race, ends)) if timed else [],
         "layout": layout(
             xaxis=axis("engine time", ticksuffix=" s", hoverformat=".3f"),
             yaxis=axis(range=[0, race.length * 1.14]),
