@@ -162,7 +162,7 @@ def test_without_plotly_the_tables_are_open(visit, trace):
     page.evaluate("value => second.update(value)", _value())
     assert page.locator("#charts .main-svg").count() == 0
     expect(page.locator("#chart-tokens-over-time tbody tr").last).to_be_visible()
-    expect(page.get_by_role("button", name="SVG")).to_have_count(0)
+    expect(page.locator("#charts").get_by_role("button", name="SVG")).to_have_count(0)
     with page.expect_download() as download:
         page.locator("#chart-draft-lengths").get_by_role("button", name="CSV").click()
     assert Path(download.value.path()).read_text().startswith("Step,Drafted,Accepted")
