@@ -12,7 +12,7 @@ run: .venv/app
 	HOST=$(HOST) PORT=$(PORT) $(BIN)/python app.py
 
 test: .venv/dev browser lint
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest --durations=10 $(PYTEST)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -25,8 +25,7 @@ def faults(page: Page) -> list[str]:
     return page.evaluate(FAULTS)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_no_serious_fault(visit, recorded, width, theme):
     page = visit(width, color_scheme=theme)
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
@@ -113,8 +112,7 @@ def test_every_control_is_reached_by_tab_and_has_a_name(visit):
 WIDE = "[document.documentElement.scrollWidth, document.body.getBoundingClientRect().width]"
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["normal", "large"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("large", "theme"), [(False, "light"), (True, "dark")])
 def test_nothing_is_wider_than_the_window(visit, made, theme, large):
     page = visit(color_scheme=theme)
     if large:

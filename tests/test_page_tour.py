@@ -44,8 +44,7 @@ def _quote(text: str) -> str:
     return f"“{text.strip()}”"
 
 
-@pytest.mark.parametrize("way", ["mouse", "keys"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "way"), [(1280, "mouse"), (390, "keys")])
 def test_six_stops_tell_of_the_steps_they_show(visit, width, way):
     page = visit(width, reduced_motion="reduce")
     lane = page_runs.pair()[1]
