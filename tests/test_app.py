@@ -388,7 +388,8 @@ def test_the_page_never_slows_the_engine(tiny_pair):
 
     # By turns, and the least of each: other work on the machine only ever adds to a clock.
     idle, busy = zip(*((end(0.0), end(0.04)) for _ in range(3)), strict=True)
-    assert min(busy) == pytest.approx(min(idle), rel=0.25)
+    # Where the engine did not stand still it would be nine times as much.
+    assert min(busy) < 2 * min(idle)
 
 
 def test_on_zero_gpu_a_race_is_one_call_for_the_gpu(monkeypatch):

@@ -271,7 +271,7 @@ def test_a_log_of_another_engine_is_drawn_without_what_it_does_not_tell(visit, t
     ):
         assert made_up not in told, told[max(0, told.find(made_up) - 300) :][:400]
     assert page.locator(".st-stage :is(img, script)").count() == 0
-    page.wait_for_selector("#charts .main-svg")
+    page.wait_for_selector("#chart-acceptance-by-position .main-svg")
     expect(page.locator("#chart-acceptance-by-position .main-svg").first).to_be_visible()
 
 
