@@ -50,6 +50,7 @@ def test_six_stops_tell_of_the_steps_they_show(visit, width, way):
     lane = page_runs.pair()[1]
     wrong, full = _mismatch(lane), _full(lane)
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    expect(page.locator("#preflight")).to_contain_text("target alone", timeout=LIVE)
     where = page.evaluate("document.documentElement.scrollHeight")
     tour, card, text = page.locator("#tour"), page.locator("#tour-card"), page.locator("#tour-text")
     if way == "mouse":
@@ -91,6 +92,7 @@ def test_six_stops_tell_of_the_steps_they_show(visit, width, way):
     expect(card).to_have_count(0)
     expect(tour).to_be_focused()
     assert page.locator(".st-rings").count() == 0
+    page.locator("#tab-stairs").click()  # the last stop is the ledger
     assert page.evaluate("document.documentElement.scrollHeight") == where
     _title(page, wrong)
 
