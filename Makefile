@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable
 
 .PHONY: run test lint format browser clean
 
@@ -12,7 +12,7 @@ run: .venv/app
 	HOST=$(HOST) PORT=$(PORT) $(BIN)/python app.py
 
 test: .venv/dev browser lint
-	$(BIN)/pytest --durations=10 $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --durations=10 $(PYTEST)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

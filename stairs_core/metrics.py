@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from . import turns as other
 from .prices import UNPRICED, Costs
 from .trace import Reason, Recording, Step
+from .turns import reckon, turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +166,17 @@ def what_if(
     plain = _seconds_for(new, alone.steps) if alone else None
     found = []
     for k in ks:
-        turns = other.turns(recording, agrees, k)
-        drafted, accepted = (sum(column) for column in zip(*turns, strict=True))
-        seconds = other.reckon(recording, [n for n, _ in turns])
+        made = turns(recording, agrees, k)
+        drafted, accepted = (sum(column) for column in zip(*made, strict=True))
+        seconds = reckon(recording, [n for n, _ in made])
         found.append(
             WhatIf(
                 k=k,
-                steps=len(turns),
+                steps=len(made),
                 drafted=drafted,
                 accepted=accepted,
                 new_tokens=new,
-                tokens_per_target_call=new / len(turns),
+                tokens_per_target_call=new / len(made),
                 acceptance_rate=accepted / drafted if drafted else 0.0,
                 seconds=seconds,
                 speedup=plain / seconds if plain and seconds else None,

@@ -16,7 +16,13 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 ROOT = Path(__file__).resolve().parent.parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+BROWSERS = (
+    "chromium-headless-shell",  # Chromium without windows, which starts and draws faster
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+)
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-background-networking",
@@ -127,9 +133,23 @@ def opened(page: Page, path, step: int = 1) -> None:
     expect(page.locator(".st-cursor h2")).to_contain_text(f"Step {step} of")
 
 
+def draw_charts(page: Page) -> None:
+    """A chart is drawn when it comes near the window: goes through all of them, then to the top."""
+    for card in page.locator(".st-chart").all():
+        card.scroll_into_view_if_needed()
+        card.locator(".main-svg").first.wait_for(state="attached")
+    page.evaluate("scrollTo(0, 0)")
+
+
 def shape(page: Page) -> list:
     """Where every card stands: what must not move while a run goes on or is stepped through."""
     return page.evaluate(
         "[...document.querySelectorAll('.st-card, #controls')].map(n => {"
         "const r = n.getBoundingClientRect(); return [r.left, r.top + scrollY, r.width, r.height]})"
     )
+
+
+def reload(page: Page) -> None:
+    """Once the models are there: what Gradio still waits for, it reports as broken off."""
+    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    page.reload()

@@ -125,7 +125,7 @@ def _shoot(page: Page, address: str, picture: Picture, made: Path, path: Path) -
     expect(page.locator("#verdict")).to_contain_text("ext")
     if run:
         expect(page.locator(".st-cursor h2")).to_contain_text(f"Step {step} of")
-    page.wait_for_selector("#charts .main-svg")
+    browsing.draw_charts(page)
     page.mouse.move(0, 0)
     if act:
         act(page, made)

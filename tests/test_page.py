@@ -8,7 +8,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import COUNTS, LIVE, RUNNING, arriving, open_trace, opened, run, shape
+from browsing import COUNTS, LIVE, RUNNING, arriving, draw_charts, open_trace, opened, run, shape
 from playwright.sync_api import Locator, Page, expect
 
 from stairs_core import tracefile
@@ -28,6 +28,7 @@ def test_it_opens_on_a_recordedrun(visit):
     expect(page.locator(".st-source")).to_have_class("st-source recorded")
     expect(page.locator("#summary")).to_contain_text("1.99 ×")
     expect(page.locator("#verdict")).to_have_text("Same text: yes, all 85 tokens.")
+    draw_charts(page)
     expect(page.locator("#charts .main-svg").first).to_be_visible()
     for name in (
         "prompt",
@@ -79,7 +80,7 @@ def test_a_run_that_copies_with_automatic_length_and_strict_numerics(visit):
 
 def test_the_scrubber_is_dragged(visit):
     page = visit()
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     title, stairs = page.locator(".st-cursor h2"), page.locator(".st-stairs")
     before, where, facts = stairs.inner_text(), shape(page), _facts(page)
     box = _box(page.locator(".st-scrub"))
@@ -202,7 +203,7 @@ def test_playing_at_the_engines_speed_moves_every_lane(visit):
 
 def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     run(page, "Once upon a time", 512)
     first, before = arriving(page), shape(page)
     page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
@@ -284,7 +285,7 @@ def test_a_phone_has_all_of_it(visit, recorded, theme):
     expect(page.locator("#verdict")).to_contain_text("all 69 tokens")
     page.locator(".st-scrub").focus()
     page.keyboard.press("Home")
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     assert page.locator(".st-row").count() == 13
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     stairs = page.locator(".st-stairs")
@@ -309,10 +310,11 @@ def test_every_text_can_be_read(visit, made, theme):
 
 def test_the_theme_is_switched_and_the_chart_with_it(visit):
     page = visit(color_scheme="light")
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     line = page.locator("#charts .scatterlayer .trace .js-line").first
     light = line.evaluate("n => getComputedStyle(n).stroke")
     page.get_by_role("button", name="Dark theme").click()
+    page.evaluate("document.querySelector('#charts').scrollIntoView()")
     page.wait_for_function(
         "c => getComputedStyle(document.querySelector('#charts .js-line')).stroke != c",
         arg=light,

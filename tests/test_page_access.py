@@ -6,34 +6,34 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from browsing import LIVE, RUNNING, arriving, open_trace, run
+from browsing import LIVE, RUNNING, arriving, draw_charts, open_trace, reload, run
 from playwright.sync_api import Page, expect
 
 pytest_plugins = ["visits"]
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 WIDTHS = (390, 768, 1280, 1920, 2560)
-FAULTS = """() => axe.run({resultTypes: ["violations"]}).then(r =>
+FAULTS = """within => axe.run(within || document, {resultTypes: ["violations"]}).then(r =>
     r.violations.filter(v => ["serious", "critical"].includes(v.impact)).flatMap(v =>
         v.nodes.map(n => `${v.id}: ${n.target.join(" ")}: ${n.html.slice(0, 160)}`)))"""
 
 
-def faults(page: Page) -> list[str]:
-    """Serious and critical findings of axe-core on the page as it is."""
+def faults(page: Page, within: str = "") -> list[str]:
+    """Serious and critical findings of axe-core on the page as it is, or on a part of it."""
     page.wait_for_timeout(300)  # what fades in has its colours then
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-    return page.evaluate(FAULTS)
+    return page.evaluate(FAULTS, within)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
 def test_axe_finds_no_serious_fault(visit, recorded, width, theme):
     page = visit(width, color_scheme=theme)
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     assert faults(page) == []
     for tab in page.get_by_role("tab").all():
         tab.click()
-        assert faults(page) == [], tab.inner_text()
+        assert faults(page, f"#{tab.get_attribute('aria-controls')}") == [], tab.inner_text()
     page.locator(".st-legend summary").click()
     page.locator("#type-size").click()
     assert faults(page) == []
@@ -138,12 +138,6 @@ def test_nothing_is_wider_than_the_window(visit, made, theme, large):
     assert used["width"] > 2000
 
 
-def _reload(page: Page) -> None:
-    """Once the models are there: what Gradio still waits for, it reports as broken off."""
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    page.reload()
-
-
 def test_large_type_is_larger_and_remembered_as_is_the_theme(visit):
     page = visit(color_scheme="light")
     tall = "document.querySelector('#prompt textarea').getBoundingClientRect().height"
@@ -154,7 +148,7 @@ def test_large_type_is_larger_and_remembered_as_is_the_theme(visit):
         expect(page.locator("#type-size")).to_have_text("Normal type")
         expect(page.locator("#theme")).to_have_text("Light theme")
         assert page.evaluate(tall) > 1.25 * before
-        _reload(page)
+        reload(page)
         expect(page.locator("#verdict")).to_contain_text("Same text", timeout=LIVE)
     page.locator("#type-size").click()
     assert page.evaluate(tall) == pytest.approx(before, abs=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import LIVE, RUNNING, arriving, open_trace, run
+from browsing import LIVE, RUNNING, arriving, draw_charts, open_trace, run
 from playwright.sync_api import Page, expect
 
 from stairs_core import metrics, tracefile
@@ -44,6 +44,7 @@ def trace(tmp_path_factory):
 def _opened(page: Page, path: Path) -> None:
     open_trace(page, path)
     expect(page.locator(".st-source")).to_contain_text(path.name)
+    draw_charts(page)
 
 
 def _places(page: Page) -> list:
@@ -133,9 +134,9 @@ def test_the_best_k_is_taken_over(visit, trace):
 
 def test_nothing_moves_while_charts_are_drawn(visit):
     page = visit()
-    page.locator("#charts .main-svg").nth(9).wait_for()
+    draw_charts(page)
     page.locator("#chart-tokens-over-time summary").click()
-    run(page, "Once upon a time", 400)
+    run(page, "Once upon a time", 160)
     arriving(page)
     page.evaluate("document.querySelector('#charts').scrollIntoView()")
     expect(page.locator("#chart-tokens-over-time details")).not_to_have_attribute("open", "")
@@ -147,7 +148,7 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     assert len(seen) == 1, seen
     expect(page.locator("#chart-tokens-over-time summary")).to_be_visible()
     page.locator("#chart-tokens-over-time summary").click()
-    expect(page.locator("#chart-tokens-over-time tbody tr").last).to_contain_text("400")
+    expect(page.locator("#chart-tokens-over-time tbody tr").last).to_contain_text("160")
 
 
 def test_without_plotly_the_tables_are_open(visit, trace):

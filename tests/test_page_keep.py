@@ -11,7 +11,7 @@ from pathlib import Path
 
 import page_runs
 import pytest
-from browsing import LIVE, open_trace, opened, run
+from browsing import LIVE, draw_charts, open_trace, opened, run
 from playwright.sync_api import Browser, Page, expect
 from test_logs import DETAILED, TRACED
 
@@ -271,7 +271,7 @@ def test_a_log_of_another_engine_is_drawn_without_what_it_does_not_tell(visit, t
     ):
         assert made_up not in told, told[max(0, told.find(made_up) - 300) :][:400]
     assert page.locator(".st-stage :is(img, script)").count() == 0
-    page.wait_for_selector("#chart-acceptance-by-position .main-svg")
+    draw_charts(page)
     expect(page.locator("#chart-acceptance-by-position .main-svg").first).to_be_visible()
 
 
@@ -306,7 +306,7 @@ def hostile(tmp_path_factory) -> dict[str, Path]:
 def test_hostile_text_is_text_everywhere(visit, hostile):
     page = visit()
     opened(page, hostile["four"])
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     said, slowest = [], 0.0
     for view in VIEWS:
         page.locator(f"#tab-{view}").click()

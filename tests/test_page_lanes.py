@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import page_runs
 import pytest
-from browsing import COUNTS, LIVE, arriving, opened, run, shape
+from browsing import COUNTS, LIVE, arriving, draw_charts, opened, run, shape
 from playwright.sync_api import expect
 
 from stairs_core import tracefile
@@ -56,7 +56,7 @@ def test_another_lane_is_chosen_by_key_and_by_click(visit, made):
     for text in (leading, leads, page.locator(".st-table tr.on th")):
         expect(text).to_contain_text("copying from the text, K 5")
     assert page.evaluate("document.activeElement.type") == "radio"
-    page.wait_for_selector("#charts .main-svg")
+    draw_charts(page)
     page.locator(".st-lane").nth(3).locator(".st-step").nth(4).locator(".st-t").first.click()
     expect(leading).to_contain_text("a tree, K 5")
     expect(page.locator(".st-cursor h2")).to_contain_text("Step 5 of 28: 18 guessed in a tree")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import page_runs
 import pytest
-from browsing import LIVE, open_trace
+from browsing import LIVE, open_trace, reload
 from playwright.sync_api import Page, expect
 
 from stairs_core import tracefile
@@ -108,19 +108,13 @@ def _forth(page: Page, way: str) -> None:
         page.keyboard.press("ArrowRight")
 
 
-def _reload(page: Page) -> None:
-    """Once the models are there: what Gradio still waits for, it reports as broken off."""
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    page.reload()
-
-
 def test_it_is_offered_once_and_never_forced(visit):
     page = visit()
     card = page.locator("#tour-card")
     invite = page.locator(".st-invite")
     expect(invite).to_be_visible()
     expect(card).to_have_count(0)
-    _reload(page)
+    reload(page)
     expect(invite).to_be_visible()
     page.get_by_role("button", name="Take the tour").click()
     expect(invite).to_have_count(0)
@@ -131,7 +125,7 @@ def test_it_is_offered_once_and_never_forced(visit):
     page.keyboard.press("Escape")
     expect(card).to_have_count(0)
     expect(page.locator("#tour")).to_be_focused()
-    _reload(page)
+    reload(page)
     expect(page.locator("#tour")).to_be_visible()
     expect(invite).to_have_count(0)
     page.locator("#tour").click()
@@ -142,7 +136,7 @@ def test_it_is_offered_once_and_never_forced(visit):
 def test_no_thanks_is_remembered(visit):
     page = visit()
     page.get_by_role("button", name="No, thanks").click()
-    _reload(page)
+    reload(page)
     expect(page.locator("#tour")).to_be_visible()
     expect(page.locator(".st-invite")).to_have_count(0)
 

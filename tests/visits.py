@@ -16,7 +16,7 @@ from stairs_core import tracefile
 DOCUMENT = "<img src=x onerror=alert(1)> ${1+1}\u202e.txt"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def recorded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("traces")
     tracefile.write(folder / "a-fox-and-a-key.jsonl", page_runs.pair())
@@ -26,7 +26,7 @@ def recorded(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """Traces to be opened: by name, their paths."""
     alone, chain = page_runs.pair()
@@ -43,7 +43,7 @@ def made(tmp_path_factory):
     return {name: folder / f"{name}.jsonl" for name in lanes}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(recorded, tmp_path_factory):
     """Models that are random, and deep enough for a run to be stopped midway."""
     folder = tmp_path_factory.mktemp("live")
@@ -56,7 +56,7 @@ def address(recorded, tmp_path_factory):
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser():
     path = browsing.find_browser()
     if path is None:

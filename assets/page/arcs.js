@@ -2,8 +2,7 @@
 (function (Stairs) {
   "use strict";
 
-  const { el, set } = Stairs;
-  const SVG = "http://www.w3.org/2000/svg";
+  const { el, shape, set } = Stairs;
   const HIGH = 150; // of the bands, in px
   const COPIERS = "The guessers that copy: from the text, the longest match, from references, or else the draft model.";
   const HINT = "Point at a band, or reach it with ↑ ↓, to read where it was copied from.";
@@ -41,9 +40,7 @@
     constructor(stage) {
       this.stage = stage;
       this.documents = el("div", "st-documents");
-      this.svg = document.createElementNS(SVG, "svg");
-      this.svg.setAttribute("preserveAspectRatio", "none");
-      this.svg.setAttribute("aria-hidden", "true");
+      this.svg = shape("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
       this.words = el("div", "st-columns");
       this.ribbon = new Stairs.Ribbon("The text, and where its copies come from: ↑ and ↓ go through them",
         this.svg, this.words);
@@ -119,11 +116,8 @@
       const { document, from, place, held, tokens } = run;
       const here = document === "text";
       run.bands = [[0, held, "held"], [held, tokens.length, "vain"]].filter(([a, b]) => b > a).map(([a, b, kind]) => {
-        const path = globalThis.document.createElementNS(SVG, "path");
-        path.setAttribute("d", band(here ? from + a : null, here ? from + b : null, place + a, place + b));
-        path.setAttribute("class", kind);
-        path.dataset.run = this.runs.length;
-        return path;
+        const d = band(here ? from + a : null, here ? from + b : null, place + a, place + b);
+        return shape("path", { d, class: kind, "data-run": this.runs.length });
       });
       this.svg.append(...run.bands);
       this.count = Math.max(this.count, place + tokens.length);

@@ -3,7 +3,7 @@
 (function (Stairs) {
   "use strict";
 
-  const { el, set } = Stairs;
+  const { el, set, tie } = Stairs;
 
   const LEGEND = [
     ["accepted", "accepted", "guess kept"],
@@ -24,12 +24,6 @@
     return el("div", "st-legend", el("div", "st-keys", ...items), Stairs.glossary());
   };
 
-  // Called from `js_on_load` of a gr.HTML component: draws every value it is given.
-  function tie(element, props, watch, draw) {
-    draw(props.value);
-    watch("value", () => draw(props.value));
-  }
-
   Stairs.mountStage = function (element, props, watch) {
     const root = element.appendChild(el("div", ""));
     const stage = new Stairs.Stage(root, props.plotly);
@@ -39,7 +33,7 @@
       if (sent && event.target.closest("#prompt")) document.getElementById("run").click();
     });
     stage.asked = Stairs.asked();
-    tie(element, props, watch, (value) => stage.update(value));
+    tie(props, watch, (value) => stage.update(value));
     addEventListener("hashchange", () => location.reload());
   };
 
@@ -54,7 +48,7 @@
   Stairs.mountNotice = function (element, props, watch) {
     const line = element.appendChild(el("p", "st-notice"));
     line.setAttribute("role", "status");
-    tie(element, props, watch, (value) => {
+    tie(props, watch, (value) => {
       set(line, Stairs.readable((value && value.text) || ""));
       line.className = `st-notice ${(value && value.kind) || "none"}`;
     });
@@ -86,7 +80,7 @@
       el("p", "", "A small model guesses ahead, the large one checks every step of the guess at once."),
       el("span", "st-switches", tour, ...Stairs.switches()), chips, note));
     root.setAttribute("role", "banner");
-    tie(element, props, watch, (value) => {
+    tie(props, watch, (value) => {
       chips.replaceChildren(...value.map((text) => el("span", "st-chip", Stairs.readable(text))));
     });
   };

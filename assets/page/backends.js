@@ -3,8 +3,7 @@
 (function (Stairs) {
   "use strict";
 
-  const { el, set } = Stairs;
-  const SVG = "http://www.w3.org/2000/svg";
+  const { el, shape, set } = Stairs;
   const CELL = 13; // a place, and the height of a row
   const CONTEXT = 5; // the text so far is drawn as so many places, however long it is
   const ROWS = 14; // more rows than this are drawn flatter
@@ -49,8 +48,7 @@
   class Backends {
     constructor() {
       this.cards = WAYS.map(([name, words]) => {
-        const svg = document.createElementNS(SVG, "svg");
-        svg.setAttribute("role", "img");
+        const svg = shape("svg", { role: "img" });
         const cost = el("span", "st-cost");
         const told = el("p", "st-note");
         const node = el("div", "st-way", el("header", "", el("h3", "", Stairs.term(name, words)), cost),
@@ -107,12 +105,9 @@
     svg.style.maxWidth = `${width * CELL}px`;
     const draw = (kind, y, from, to) => {
       for (let x = from; x < to; x++) {
-        const cell = document.createElementNS(SVG, "rect");
         const gap = tall > 4 ? 1.5 : 0.3;
-        const at = { x: x * CELL + 0.75, y: y * tall + gap / 2, width: CELL - 1.5, height: tall - gap, rx: tall > 6 ? 2 : 0 };
-        for (const [name, value] of Object.entries(at)) cell.setAttribute(name, value);
-        cell.setAttribute("class", `st-place ${kind}${x < shrunk ? " text" : ""}`);
-        svg.append(cell);
+        svg.append(shape("rect", { class: `st-place ${kind}${x < shrunk ? " text" : ""}`, x: x * CELL + 0.75,
+          y: y * tall + gap / 2, width: CELL - 1.5, height: tall - gap, rx: tall > 6 ? 2 : 0 }));
       }
     };
     rows.forEach(({ reused, computed, padded }, y) => {

@@ -4,13 +4,18 @@
 (function (Stairs) {
   "use strict";
 
-  const { el, set, button, readable } = Stairs;
+  const { el, shape, set, button, readable } = Stairs;
   const GAP_MS = 400;
-  const NEAR = "200px"; // how far outside the window a chart is still kept up while a run streams
+  const NEAR = "400px"; // how far outside the window a chart is still kept up
   const FILE = { width: 900, height: 480, top: 46, legend: 28 }; // of an SVG, in pixels
   let loading = null;
 
-  // plotly.min.js is 4.6 MB: fetched once, from this server, when the first figure is drawn.
+  // plotly.min.js is 4.6 MB, from this server: fetched once the page is idle, run (a second of the
+  // main thread) when the first figure is drawn.
+  function prefetch(url) {
+    document.head.append(Object.assign(document.createElement("link"), { rel: "prefetch", as: "script", href: url }));
+  }
+
   function plotly(url) {
     loading ??= new Promise((resolve, reject) => {
       const script = document.createElement("script");
@@ -71,28 +76,23 @@
     [columns, ...rows].map((row) => row.map(field).join(",") + "\r\n").join("");
 
   function swatch({ color, mark }) {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const draw = (tag, attributes) => {
-      const node = svg.appendChild(document.createElementNS(svg.namespaceURI, tag));
-      for (const [name, value] of Object.entries(attributes)) node.style.setProperty(name, value);
-      return node;
+    const svg = shape("svg", { "aria-hidden": "true" });
+    const draw = (tag, style, place) => {
+      const node = svg.appendChild(shape(tag, place));
+      for (const [name, value] of Object.entries(style)) node.style.setProperty(name, value);
     };
     const dash = { solid: "none", dash: "6 4", dot: "2 3", dashdot: "7 3 2 3" }[mark];
     const stroke = { stroke: color, "stroke-width": 2, fill: "none" };
-    if (dash) draw("path", { ...stroke, "stroke-dasharray": dash }).setAttribute("d", "M0 6H22");
+    if (dash) draw("path", { ...stroke, "stroke-dasharray": dash }, { d: "M0 6H22" });
     else if (mark === "ring" || mark === "dot-mark") {
-      const dot = draw("circle", mark === "ring" ? stroke : { fill: color });
-      for (const [name, value] of [["cx", 14], ["cy", 6], ["r", 5]]) dot.setAttribute(name, value);
-    } else draw("path", mark === "fill" ? { fill: color } : { ...stroke, "stroke-width": 1 })
-      .setAttribute("d", "M4 0.5H22V11.5H4Z");
-    svg.setAttribute("aria-hidden", "true");
+      draw("circle", mark === "ring" ? stroke : { fill: color }, { cx: 14, cy: 6, r: 5 });
+    } else draw("path", mark === "fill" ? { fill: color } : { ...stroke, "stroke-width": 1 }, { d: "M4 0.5H22V11.5H4Z" });
     return svg;
   }
 
   class Chart {
-    constructor(url, running) {
+    constructor(url) {
       this.url = url;
-      this.running = running; // whether a run goes on
       this.title = el("h2", "");
       this.caption = el("p", "st-chart-caption");
       this.keys = el("div", "st-chart-keys");
@@ -116,7 +116,7 @@
     }
 
     watch() {
-      this.near = true;
+      this.near = false;
       new MutationObserver(() => this.soon()).observe(document.body, { attributeFilter: ["class"] });
       new ResizeObserver(() => this.resize()).observe(this.plot);
       new IntersectionObserver(([entry]) => {
@@ -178,10 +178,10 @@
     }
 
     // Two or three drawings a second at most; the last figure is always drawn. One that nobody can
-    // see waits for the end of the run.
+    // see waits until somebody can.
     soon() {
       if (!this.url || this.timer || !this.chart) return;
-      this.late = this.running() && !this.near;
+      this.late = !this.near;
       if (this.late) return;
       const wait = Math.max(0, (this.last || 0) + GAP_MS - performance.now());
       this.timer = setTimeout(() => {
@@ -248,14 +248,14 @@
       this.node.setAttribute("aria-label", "Charts");
       this.url = url;
       this.charts = [];
+      if (url) prefetch(url);
     }
 
     // charts: as charts.py has them, always the same ones.
-    show({ charts, running }, lead) {
-      this.running = running;
+    show({ charts }, lead) {
       charts.forEach((chart, i) => {
         if (!this.charts[i]) {
-          this.charts[i] = new Chart(this.url, () => this.running);
+          this.charts[i] = new Chart(this.url);
           this.grid.append(this.charts[i].node);
         }
         this.charts[i].show(chart, lead);

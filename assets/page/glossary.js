@@ -71,8 +71,6 @@
       document.body.append(this.node);
       document.addEventListener("pointerdown", (e) => e.target.closest(".st-term, .st-entry") || this.close());
       document.addEventListener("keydown", (e) => this.key(e), true);
-      addEventListener("scroll", () => this.button && this.moved() && this.close(), { passive: true });
-      addEventListener("resize", () => this.close());
     }
 
     toggle(button, id) {
@@ -85,17 +83,17 @@
       this.node.hidden = false;
       set(this.name, name);
       set(this.text, meaning);
-      const at = (this.at = button.getBoundingClientRect());
-      const { width, height } = this.node.getBoundingClientRect();
-      const below = at.bottom + 6 + height < innerHeight;
-      const left = Math.max(8, Math.min(at.left, innerWidth - width - 12));
-      Stairs.place(this.node, left, below ? at.bottom + 6 : Math.max(8, at.top - height - 6));
       button.addEventListener("blur", () => this.close(), { once: true });
+      this.follow(button);
     }
 
-    // Whether the page has carried the word away; one in the tour's card stays where it is.
-    moved() {
-      return Math.abs(this.button.getBoundingClientRect().top - this.at.top) > 2;
+    // The page may carry the word away at any time, and the tour its card.
+    follow(button) {
+      if (this.button !== button) return;
+      const at = button.getBoundingClientRect();
+      if (!button.isConnected || at.bottom < 0 || at.top > innerHeight) return this.close();
+      if (at.top !== this.at?.top || at.left !== this.at.left) Stairs.beside(this.node, (this.at = at), 6);
+      requestAnimationFrame(() => this.follow(button));
     }
 
     // Escape closes this, and nothing that lies behind it.
@@ -107,7 +105,7 @@
 
     close() {
       this.button?.setAttribute("aria-expanded", "false");
-      this.button = null;
+      this.button = this.at = null;
       this.node.hidden = true;
     }
   }

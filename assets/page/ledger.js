@@ -2,8 +2,8 @@
 (function (Stairs) {
   "use strict";
 
-  const { el, set } = Stairs;
-  const SVG = "http://www.w3.org/2000/svg";
+  const { el, shape, set } = Stairs;
+  const { account, many, sentence, signed } = Stairs.book;
   const TICKS = 4; // about so many on an axis
   const [NARROW, WIDE] = [34, 72]; // px of a step, where there are many and where there are few
   const HEADS = ["Step", "Tokens", "Guesses", "Wasted", "Guessing", "Checking", "The rest", "Target alone",
@@ -12,50 +12,6 @@
   const NO_TIMES = "This log tells no times: what a step gained or lost is not known.";
   const NO_PLAIN = "The target alone did not run in this race, so what it takes for these tokens was not " +
     "measured: gains and losses are not known.";
-
-  // Seconds after which `lane` had just so many tokens; undefined while it has not come so far.
-  function reached(lane, tokens) {
-    const i = lane.counts[tokens - 1] === tokens ? tokens - 1 : lane.counts.indexOf(tokens);
-    return tokens ? lane.steps[i]?.elapsed : 0;
-  }
-
-  // One step in numbers, times in seconds. plain, gained, total: undefined where alone has not come so far.
-  function account(lane, alone, i) {
-    const step = lane.steps[i];
-    const [before, after] = [lane.counts[i - 1] || 0, lane.counts[i]];
-    const guesses = step.tokens.slice(0, -1);
-    const took = step.elapsed - (lane.steps[i - 1]?.elapsed || 0);
-    const { draft_seconds: guessing, verify_seconds: checking } = step;
-    const end = reached(alone, after);
-    const plain = end === undefined ? undefined : end - reached(alone, before);
-    return {
-      tokens: after - before,
-      guesses: guesses.length,
-      wasted: guesses.filter((t) => t.status !== "accepted").length,
-      guessing, checking, rest: Math.max(0, took - guessing - checking), took, plain,
-      gained: plain === undefined ? undefined : plain - took,
-      total: plain === undefined ? undefined : end - step.elapsed,
-    };
-  }
-
-  // Milliseconds with their sign.
-  const signed = (seconds) => `${seconds < 0 ? "−" : "+"}${Math.abs(seconds) < 0.00995
-    ? Math.abs(seconds * 1000).toFixed(1) : Math.round(Math.abs(seconds * 1000))}`;
-  const many = (n, one, more = `${one}s`) => `${n} ${n === 1 ? one : more}`;
-  const verdict = (seconds) => `${Stairs.seconds(Math.abs(seconds))} ${seconds < 0 ? "lost" : "gained"}`;
-
-  function sentence(entry, i, alone) {
-    const took = `Step ${i + 1} took ${Stairs.seconds(entry.took)} for ${many(entry.tokens, "token")}`;
-    const guesses = many(entry.guesses, "guess", "guesses");
-    const wasted = !entry.guesses ? "nothing was guessed"
-      : `${entry.wasted || "none"} of ${guesses} ${entry.wasted === 1 ? "was" : "were"} wasted`;
-    if (entry.plain === undefined) {
-      const why = alone.stop ? "ended before it wrote as many" : "has not come so far yet";
-      return `${took}; ${wasted}. The target alone ${why}, so there is nothing to compare.`;
-    }
-    return `${took}, which cost the target alone ${Stairs.seconds(entry.plain)}: ${verdict(entry.gained)}; ` +
-      `${wasted}. So far ${verdict(entry.total)}.`;
-  }
 
   // A round step between ticks.
   function pitch(span) {
@@ -104,14 +60,8 @@
       this.note.setAttribute("role", "status");
       this.running = new Panel("running", "gained so far, ms", "break-even");
       this.each = new Panel("each", "by each step, ms", "0");
-      this.line = document.createElementNS(SVG, "svg");
-      this.line.setAttribute("preserveAspectRatio", "none");
-      this.paths = ["area", "ahead", "done"].map((name) => {
-        const path = document.createElementNS(SVG, "path");
-        path.setAttribute("class", name);
-        this.line.append(path);
-        return path;
-      });
+      this.line = shape("svg", { preserveAspectRatio: "none" });
+      this.paths = ["area", "ahead", "done"].map((name) => this.line.appendChild(shape("path", { class: name })));
       this.columns = el("div", "st-accounts");
       this.plot = el("div", "st-book", this.running.lines, this.each.lines, this.line, this.columns);
       this.scroller = el("div", "st-ledger-line", this.axes(), this.plot);

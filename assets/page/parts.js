@@ -12,6 +12,14 @@
     return node;
   }
 
+  // A node of an SVG picture.
+  function shape(tag, attributes = {}, text = "") {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+    if (text) node.textContent = text;
+    return node;
+  }
+
   function set(node, text) {
     if (node.textContent !== text) node.textContent = text;
   }
@@ -34,6 +42,12 @@
     const label = el("label", "st-toggle", box, text);
     label.title = title;
     return label;
+  }
+
+  // For `js_on_load` of a gr.HTML component: draws every value that it is given.
+  function tie(props, watch, draw) {
+    draw(props.value);
+    watch("value", () => draw(props.value));
   }
 
   const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -215,5 +229,5 @@
     return cell;
   }
 
-  Object.assign(Stairs, { el, set, button, toggle, calm, tiles, views: [], Tabs, Strip, Table });
+  Object.assign(Stairs, { el, shape, set, button, toggle, tie, calm, tiles, views: [], Tabs, Strip, Table });
 })((globalThis.Stairs ??= {}));

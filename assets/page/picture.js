@@ -2,19 +2,12 @@
 (function (Stairs) {
   "use strict";
 
-  const SVG = "http://www.w3.org/2000/svg";
+  const { shape } = Stairs;
   const MARGIN = 16;
   const HEAD = 30; // above the cells: what step it is
   const FOOT = 24; // below them: whose
   const SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
   const MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
-
-  function make(name, attributes, text) {
-    const node = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    if (text !== undefined) node.textContent = text;
-    return node;
-  }
 
   // grid: the drawn cells. Their colours are those of the theme that is on.
   function svg(grid, title, foot) {
@@ -26,9 +19,9 @@
     const right = Math.max(...cells.map((c) => c.offsetLeft + c.offsetWidth), 420);
     const bottom = Math.max(...cells.map((c) => c.offsetTop + c.offsetHeight));
     const [width, height] = [right + 2 * MARGIN, bottom + 2 * MARGIN + HEAD + FOOT];
-    const root = make("svg", { xmlns: SVG, viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
-    root.append(make("title", {}, title), make("rect", { width, height, fill: colour("panel") }));
-    const words = (text, y, fill, weight) => root.append(make("text",
+    const root = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
+    root.append(shape("title", {}, title), shape("rect", { width, height, fill: colour("panel") }));
+    const words = (text, y, fill, weight) => root.append(shape("text",
       { x: MARGIN, y, fill, "font-family": SANS, "font-size": 14, "font-weight": weight }, text));
     words(title, MARGIN + 12, colour("ink"), 650);
     for (const cell of cells) root.append(...drawn(cell, colour));
@@ -42,20 +35,20 @@
     const [width, height] = [cell.offsetWidth, cell.offsetHeight];
     const accent = { stroke: colour("acc"), "stroke-width": 2 };
     if (cell.classList.contains("st-light")) {
-      return [make("rect", { x, y, width, height, rx: 9, fill: colour("acc"), "fill-opacity": 0.14, ...accent })];
+      return [shape("rect", { x, y, width, height, rx: 9, fill: colour("acc"), "fill-opacity": 0.14, ...accent })];
     }
     const look = getComputedStyle(cell);
     if (cell.classList.contains("st-link")) {
       const stroke = { fill: "none", stroke: look.borderBottomColor, "stroke-width": 2 };
       const corner = look.borderLeftStyle === "none" || !parseFloat(look.borderLeftWidth) ? "" : `M${x + 1} ${y}`;
-      return [make("path", { d: `${corner || `M${x} ${y + height - 1}`} L${x + 1} ${y + height - 1} H${x + width}`, ...stroke })];
+      return [shape("path", { d: `${corner || `M${x} ${y + height - 1}`} L${x + 1} ${y + height - 1} H${x + width}`, ...stroke })];
     }
     const thick = parseFloat(look.borderTopWidth);
     const dash = { dashed: "5 3", dotted: "1.5 2.5" }[look.borderTopStyle];
-    const box = make("rect", { x: x + thick / 2, y: y + thick / 2, width: width - thick, height: height - thick,
+    const box = shape("rect", { x: x + thick / 2, y: y + thick / 2, width: width - thick, height: height - thick,
       rx: 6, fill: look.backgroundColor, stroke: look.borderTopColor, "stroke-width": thick,
       ...(dash ? { "stroke-dasharray": dash } : {}) });
-    const text = make("text", { x: x + width / 2, y: y + height / 2, fill: look.color, "font-family": MONO,
+    const text = shape("text", { x: x + width / 2, y: y + height / 2, fill: look.color, "font-family": MONO,
       "font-size": parseFloat(look.fontSize), "font-weight": look.fontWeight, "font-style": look.fontStyle,
       "text-anchor": "middle", "dominant-baseline": "central",
       "text-decoration": look.textDecorationLine.includes("through") ? "line-through" : "none" }, fitted(cell));

@@ -10,13 +10,11 @@
     const warnings = el("ul", "");
     const card = el("details", "st-preflight", headline, rows, warnings);
     element.append(card);
-    const draw = (value) => {
+    Stairs.tie(props, watch, (value) => {
       set(headline, Stairs.readable(value.headline));
       rows.replaceChildren(...value.rows.flatMap(([name, told]) =>
         [el("dt", "", name), el("dd", "", Stairs.readable(told))]));
       warnings.replaceChildren(...value.warnings.map((text) => el("li", "", Stairs.readable(text))));
-    };
-    draw(props.value);
-    watch("value", () => draw(props.value));
+    });
   };
 })((globalThis.Stairs ??= {}));

@@ -48,6 +48,14 @@
     node.style.top = `${top / zoom}px`;
   }
 
+  // Under a box of the window, or over it where there is no room; always inside the window.
+  function beside(node, at, gap) {
+    const { width, height } = node.getBoundingClientRect();
+    const left = Math.max(8, Math.min(at.left, innerWidth - width - 12));
+    const below = at.bottom + gap + height < innerHeight;
+    place(node, left, below ? at.bottom + gap : Math.max(8, at.top - height - gap));
+  }
+
   function switcher(name, act) {
     const button = Stairs.button("", () => act());
     button.id = name;
@@ -73,5 +81,5 @@
     return [size, theme];
   }
 
-  Object.assign(Stairs, { kept, place, switches });
+  Object.assign(Stairs, { kept, place, beside, switches });
 })((globalThis.Stairs ??= {}));

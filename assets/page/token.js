@@ -45,12 +45,8 @@
       this.place(span.getClientRects()[0] || span.getBoundingClientRect());
     }
 
-    // Under the token, or over it where there is no room; always inside the window.
     place(at) {
-      const { width, height } = this.node.getBoundingClientRect();
-      const left = Math.max(8, Math.min(at.left, innerWidth - width - 12));
-      const below = at.bottom + 8 + height < innerHeight;
-      Stairs.place(this.node, left, below ? at.bottom + 8 : Math.max(8, at.top - height - 8));
+      Stairs.beside(this.node, at, 8);
     }
 
     hide() {

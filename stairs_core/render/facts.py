@@ -144,9 +144,7 @@ def _setting(lanes: Sequence[Recording]) -> str:
     if len(guessing) == 1:  # of several, the names of the lanes say it
         (one,) = guessing
         parts += [] if one.drafter == "model" else [words.guesser(one.drafter)]
-        parts += [words.drafting(one)]
-    # Of several, the names of the lanes say what is not usual.
-    parts += words.checking(guessing[0], usual=True) if len(guessing) == 1 else []
+        parts += [words.drafting(one), *words.checking(one, usual=True)]
     return ", ".join(filter(None, [*parts, words.sampled(run.sampling), run.exactness]))
 
 

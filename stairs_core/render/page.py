@@ -30,20 +30,8 @@ BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
     *("fold", "words", "parts", "prefs", "glossary", "picture", "token", "lane", "stairs"),
-    *(
-        "backends",
-        "preflight",
-        "ribbon",
-        "same",
-        "ledger",
-        "arcs",
-        "chart",
-        "cursor",
-        "keep",
-        "stops",
-        "tour",
-    ),
-    *("around", "stage"),
+    *("backends", "preflight", "ribbon", "same", "account", "ledger", "arcs", "chart"),
+    *("cursor", "keep", "stops", "tour", "around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
 STYLES = ("stage", "views", "charts", "keep", "craft")
