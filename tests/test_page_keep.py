@@ -63,7 +63,7 @@ def _ran(page: Page, prompt: str, length: int) -> None:
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
 
 
-def test_a_recorded_run_has_an_address_that_follows_the_cursor(visit):
+def test_a_recorded_run_has_an_address_that_follows_the_cursor(visit, made):
     page = visit(at="#run=hostile&step=4&view=ledger")
     expect(page.locator(".st-source")).to_contain_text("hostile", timeout=LIVE)
     _at(page, 4, "ledger")
@@ -76,6 +76,8 @@ def test_a_recorded_run_has_an_address_that_follows_the_cursor(visit):
     page = visit(at=page.url[page.url.index("#") :])
     expect(page.locator(".st-source")).to_contain_text("hostile", timeout=LIVE)
     _at(page, 5, "same")
+    opened(page, made["lanes"])
+    assert page.evaluate("location.hash") == "", "it would name a run that is not on show"
     page = visit(at="#run=nobody")
     expect(page.locator(".st-notice.error").last).to_contain_text("no recorded run", timeout=LIVE)
 

@@ -1,6 +1,5 @@
 """A replay is one file: it opens from a disk, asks for nothing, and shows what the page shows."""
 
-# ruff: noqa: F811 (fixtures are imported, then named by the tests)
 from __future__ import annotations
 
 import re
@@ -10,13 +9,13 @@ import page_runs
 import pytest
 from playwright.sync_api import expect
 from recordings import head, recording
-from visits import browser  # noqa: F401
 
 from stairs_core import cli, tracefile
 from stairs_core.errors import InputError
 from stairs_core.render import replay
 from stairs_core.trace import Recording, Stop
 
+pytest_plugins = ["visits"]
 ATTACK = "</script><script>alert(1)</script><!--<script>${1+1}{{x}}\u2028\u2029\x00\u202e\ud83d&lt;"
 
 

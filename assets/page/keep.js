@@ -77,6 +77,11 @@
       }, 300);
     }
 
+    // What is on show now is not what the address asked for.
+    forget() {
+      if (this.stage.online && location.hash) history.replaceState(history.state, "", location.href.split("#")[0]);
+    }
+
     async copy(text, done) {
       try {
         await navigator.clipboard.writeText(text);

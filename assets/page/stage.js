@@ -63,6 +63,7 @@
       const other = value.run !== this.run;
       if (other) this.restart(value.run);
       if (other && value.running) this.comeIntoView();
+      if (other && ["live", "file"].includes(value.source.kind) && value.trace) this.keep.forget();
       this.value = value;
       this.fold.push(value.trace);
       if (other && !value.running && value.trace) this.open();
