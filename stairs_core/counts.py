@@ -10,6 +10,9 @@ from .trace import Prediction, Recording, Run, Step, Stop, Token
 MAX_LANES, MAX_DRAFTED, MAX_TOKENS = 64, 1024, 500_000
 """What can be drawn: of requests, of guesses in a step, and of tokens in all."""
 
+UNKNOWN = "unknown"
+"""In every field of a run that a log does not tell."""
+
 Counts = Sequence[tuple[int, int]]
 """Of every step: guesses that held, guesses made."""
 
@@ -53,14 +56,14 @@ def _recording(engine: str, name: str, target: str, counts: Counts) -> Recording
         prompt_tokens=(),
         target=target[:200],
         draft=None,
-        drafter="unknown",
+        drafter=UNKNOWN,
         k=max((drafted for _, drafted in counts), default=0),
-        backend="unknown",
+        backend=UNKNOWN,
         max_new_tokens=length,
-        exactness="unknown",
-        dtype="unknown",
-        device="unknown",
-        hardware="unknown",
+        exactness=UNKNOWN,
+        dtype=UNKNOWN,
+        device=UNKNOWN,
+        hardware=UNKNOWN,
         versions={},
         created="",
         engine=engine,

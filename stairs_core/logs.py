@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import counts
-from .counts import Counts
+from .counts import UNKNOWN, Counts
 from .errors import InputError
 from .trace import Recording
 
@@ -97,7 +97,7 @@ def _responses(text: str, name: str) -> _Found:
             request = _free(request, found.lanes)
             pair = body.get("per_step_accepted"), body.get("per_step_drafted")
             found.lanes[request] = _zipped(*pair, name)
-            found.models[request] = str(said.get("model", "unknown"))
+            found.models[request] = str(said.get("model", UNKNOWN))
             if len(found.lanes) > counts.MAX_LANES:
                 break  # which `counts` refuses: there may be hundreds of thousands
         elif {"num_accepted_draft_tokens", "num_draft_tokens"} <= body.keys():
@@ -175,7 +175,7 @@ def _lines(text: str, name: str) -> _Found:
         )
     for lane, steps in told.items():
         found.lanes[lane] = [*_once(steps)]
-        found.models[lane] = model[1] if model else "unknown"
+        found.models[lane] = model[1] if model else UNKNOWN
     if not found.lanes:
         _sums(found, text)
     return found

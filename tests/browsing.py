@@ -90,21 +90,14 @@ def _wait(address: str, server: subprocess.Popen, log: Path, limit: float) -> No
 
 
 # A short run may be over between two looks at the button, so the page itself takes note.
-_WATCH_RUN = """() => {
-    const run = document.querySelector("#run");
-    window.runWasDisabled = false;
-    new MutationObserver(() => { window.runWasDisabled ||= run.disabled; })
-        .observe(run, { attributes: true });
-}"""
-
-
 def run(page: Page, prompt: str, length: int) -> None:
+    """Starts a run, and waits until its first steps are on show; a short one may be over then."""
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
     page.locator("#prompt textarea").fill(prompt)
     page.locator("#max-new-tokens input[type=number]").fill(str(length))
-    page.evaluate(_WATCH_RUN)
+    before = page.evaluate("Stairs.stage.run")
     page.locator("#prompt textarea").press("Control+Enter")
-    page.wait_for_function("window.runWasDisabled === true", timeout=LIVE)
+    page.wait_for_function("before => Stairs.stage.run !== before", arg=before, timeout=LIVE)
 
 
 def arriving(page: Page) -> list[int]:
@@ -149,7 +142,13 @@ def shape(page: Page) -> list:
     )
 
 
-def reload(page: Page) -> None:
-    """Once the models are there: what Gradio still waits for, it reports as broken off."""
+def ready(page: Page) -> None:
+    """Waits for the models, and for the card that says what their passes cost."""
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
+    expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
+
+
+def reload(page: Page) -> None:
+    """Once the page is ready: what Gradio still waits for, it reports as broken off."""
+    ready(page)
     page.reload()

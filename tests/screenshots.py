@@ -45,6 +45,12 @@ def _token(page: Page, made: Path) -> None:
     page.locator(".st-lane:not(.plain) .st-t.rejected").first.hover()
 
 
+def _copier(page: Page, made: Path) -> None:
+    _click(".st-provenance > button")(page, made)
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("ArrowLeft")
+
+
 def _stuck(page: Page, made: Path) -> None:
     page.locator(".st-views").evaluate("n => scrollTo(0, n.getBoundingClientRect().top + scrollY)")
 
@@ -54,7 +60,7 @@ PICTURES: dict[str, Picture] = {
     "lanes": (LANES, "stairs", 20, None, None),
     "same": (LANES, "same", 20, None, ".st-views"),
     "ledger": (LANES, "ledger", 20, None, ".st-views"),
-    "provenance": (LANES, "provenance", 20, None, ".st-views"),
+    "provenance": (LANES, "provenance", 20, _copier, ".st-views"),
     "charts": (FOX, "stairs", 17, None, "#charts"),
     "keep": (FOX, "stairs", 17, _click(".st-keep summary"), ".st-keep"),
     "controls": (FOX, "stairs", 17, _click("#models button", "#sampling button"), "#controls"),
@@ -125,10 +131,11 @@ def _shoot(page: Page, address: str, picture: Picture, made: Path, path: Path) -
     expect(page.locator("#verdict")).to_contain_text("ext")
     if run:
         expect(page.locator(".st-cursor h2")).to_contain_text(f"Step {step} of")
-    browsing.draw_charts(page)
     page.mouse.move(0, 0)
     if act:
         act(page, made)
+    if not part or part == "#charts":
+        browsing.draw_charts(page)
     page.wait_for_timeout(700)
     if part and part != "window":
         # Else the card of the cursor would cover the part.

@@ -121,7 +121,7 @@ def test_nothing_is_said_of_texts_and_times_that_a_log_does_not_tell(opened):
     assert metrics.compare(*found).speedup is None
     (lane,) = facts.facts(found[:1])
     assert [tile["value"] for tile in lane["numbers"]][:3] == ["–"] * 3
-    assert "a log of vLLM: Qwen/Qwen3-8B" in facts.source(found, "file", "a.log")
+    assert "a log of vLLM with Qwen/Qwen3-8B" in facts.source(found, "file", "a.log")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from browsing import LIVE, run
+from browsing import LIVE, ready, run
 from conftest import make_model, perturb, save_pair
 from playwright.sync_api import Page, expect
 
@@ -22,11 +22,6 @@ def slow(tmp_path_factory):
     """So many layers that loading them, and timing passes, takes seconds."""
     target = make_model(layers=96, seed=6)
     return save_pair(tmp_path_factory.mktemp("slow") / "sequoia", target, target)
-
-
-def _ready(page: Page) -> None:
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
 
 
 def _watch(page: Page) -> None:
@@ -63,7 +58,7 @@ def _ask(page: Page, spec: str) -> None:
 
 def test_an_own_pair_is_loaded_by_keyboard_and_runs(visit, own):
     page = visit()
-    _ready(page)
+    ready(page)
     chips = page.locator(".st-chips").inner_text()
     before = page.locator("#preflight").inner_text()
     _ask(page, str(own))
@@ -86,7 +81,7 @@ def test_an_own_pair_is_loaded_by_keyboard_and_runs(visit, own):
 
 def test_a_folder_that_is_none_is_one_sentence(visit):
     page = visit()
-    _ready(page)
+    ready(page)
     chips, title = page.locator(".st-chips"), page.locator("#models > .label-wrap")
     before = chips.inner_text(), title.inner_text()
     notice = page.locator("#model-notice .st-notice")
@@ -106,7 +101,7 @@ def test_a_folder_that_is_none_is_one_sentence(visit):
 
 def test_loading_is_stopped(visit, slow):
     page = visit()
-    _ready(page)
+    ready(page)
     chips, title = page.locator(".st-chips"), page.locator("#models > .label-wrap")
     before = chips.inner_text(), title.inner_text()
     _ask(page, str(slow))
@@ -126,7 +121,7 @@ def test_loading_is_stopped(visit, slow):
 
 def test_the_card_before_a_run(visit):
     page = visit()
-    _ready(page)
+    ready(page)
     summary, card = page.locator("#preflight summary"), page.locator("#preflight details")
     expect(summary).to_contain_text("K = 5:")
     summary.focus()

@@ -227,8 +227,8 @@ def test_copies_are_tied_to_what_they_were_copied_from(visit, made):
     page = visit()
     _show(page, "provenance", made["lanes"], 3)
     view = page.locator("#view-provenance")
-    expect(view).to_contain_text("the draft model, K 5 copied none of its guesses.")
-    view.get_by_role("button", name="Let copying from the text, K 5 lead").click()
+    expect(view).to_contain_text("“the draft model, K 5” copied none of its guesses.")
+    view.get_by_role("button", name="Let “copying from the text, K 5” lead").click()
     expect(page.locator(".st-leading")).to_contain_text("copying from the text, K 5")
     lane = page_runs.four()[2]
     held = sum(step.accepted > 0 for step in lane.steps)

@@ -78,8 +78,8 @@
     refuse() {
       const name = Stairs.readable(this.lead.run.name);
       const yet = this.lead.stop ? "" : " so far";
-      set(this.none, `${name} copied none of its guesses${yet}. ${COPIERS}`);
-      if (this.copier) set(this.other.firstChild, `Let ${Stairs.readable(this.copier.run.name)} lead`);
+      set(this.none, `“${name}” copied none of its guesses${yet}. ${COPIERS}`);
+      if (this.copier) set(this.other.firstChild, `Let “${Stairs.readable(this.copier.run.name)}” lead`);
     }
 
     restart(lead) {

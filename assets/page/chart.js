@@ -182,7 +182,7 @@
     soon() {
       if (!this.url || this.timer || !this.chart) return;
       this.late = !this.near;
-      if (this.late) return;
+      if (this.late) return this.plot.classList.add("late"); // what it shows is of before
       const wait = Math.max(0, (this.last || 0) + GAP_MS - performance.now());
       this.timer = setTimeout(() => {
         this.timer = 0;
@@ -206,6 +206,7 @@
       const { data, layout } = enlarged(this.figure(), zoom);
       this.plot.classList.toggle("empty", !data.length);
       await library.react(this.plot, data, layout, { displayModeBar: false, responsive: false });
+      this.plot.classList.remove("late");
       this.drawn = true;
     }
 

@@ -57,7 +57,6 @@
       this.totals = el("div", "st-numbers st-sums");
       this.why = el("p", "st-note");
       this.note = el("p", "st-note st-explain");
-      this.note.setAttribute("role", "status");
       this.running = new Panel("running", "gained so far, ms", "break-even");
       this.each = new Panel("each", "by each step, ms", "0");
       this.line = shape("svg", { preserveAspectRatio: "none" });

@@ -24,7 +24,7 @@ GUESSING = [("acc", "solid"), ("bonus", "dot"), ("corr", "dashdot")]
 _STEEPER = "Steeper is faster. The engine clock runs only while a lane works."
 _SHADED = "Against the target alone. Shaded: what was lost of what its passes would allow."
 _UNSHADED = "Against the target alone. No ideal is known: passes were not measured."
-_NEAR = 0.13
+_NEAR = 0.16
 """Labels closer than this share of the axis would overlap; so would those at the ends of curves."""
 
 

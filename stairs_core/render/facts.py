@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from .. import metrics
+from ..counts import UNKNOWN
 from ..trace import Recording, Run
 from . import why, words
 
@@ -129,7 +130,8 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
     run = lanes[-1].run
     if run.engine:
         k = max(lane.run.k for lane in lanes)
-        said = f"“{name}”, a log of {run.engine}: {run.target}, K {k} at most."
+        target = "" if run.target == UNKNOWN else f" with {run.target}"
+        said = f"“{name}”, a log of {run.engine}{target}, K {k} at most."
         return f"{said} It tells which guesses held, but no texts and no times."
     place = f"{run.hardware}, {run.dtype}"
     if kind == "live":
