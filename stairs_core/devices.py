@@ -47,7 +47,8 @@ def hardware(device: torch.device) -> str:
     """What the models run on, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}"
 
 
 def device(name: str) -> torch.device:

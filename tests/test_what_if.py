@@ -147,6 +147,10 @@ def test_a_case_that_was_worked_by_hand():
     assert one.seconds == pytest.approx(10 + 5 * (2 * 1.25 + 0.5 + 0.1))
     assert five.seconds == pytest.approx(10 + 2 * (2 * 2.4 + 5 * 0.5 + 0.1))
     assert two.speedup == pytest.approx(9 * 5.0 / 22.3)
+    last = run.steps[-1]
+    slow = replace(last, draft_seconds=last.draft_seconds + 22.3, elapsed=2 * 22.3)
+    noisy = metrics.what_if(replace(run, steps=(*run.steps[:-1], slow)), plain, (1, 2))
+    assert [w.seconds for w in noisy] == pytest.approx([2 * (one.seconds or 0), 2 * 22.3])
     short = replace(plain, steps=plain.steps[:3])
     assert metrics.what_if(run, short, (2,))[0].speedup == pytest.approx(two.speedup)
     unpriced = replace(run, run=replace(run.run, prices=()))

@@ -46,8 +46,8 @@ def rows(card: Preflight) -> list[tuple[str, str]]:
         ("tokenizers", visible(card.tokenizers)),
         ("runs as", f"{card.dtype}, {card.device}, {card.backend}, {card.drafter}, {guesses}"),
         ("one-token pass", f"{1000 * card.seconds:.2f} ms"),
-        ("a pass over", ", ".join(f"{n}: {cost:.2f}" for n, cost in card.v)),
-        ("a guess", f"{card.c:.2f}" if card.c else "free of any pass"),
+        ("a pass over n", ", ".join(f"{n}: {cost:.2f} ×" for n, cost in card.v)),
+        ("a guess", f"{card.c:.2f} ×" if card.c else "free of any pass"),
         *(
             (
                 f"{promise.alpha:.0%} hold".replace("%", " %"),
