@@ -73,11 +73,8 @@ def run(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
             **_switch(idle=True),
         }
         yield {"recorded": gr.update(value=None)}
-    except InputError as e:
-        yield {"notice": page.notice(str(e)), **_switch(idle=True)}
-    except Exception as e:  # whatever it is, the visitor is told, and the log has the rest
-        _log.exception("A run failed")
-        yield {"notice": page.notice(page.failure(e)), **_switch(idle=True)}
+    except Exception as e:
+        yield {"notice": page.notice(_sentence(e, page.NO_RUN)), **_switch(idle=True)}
     finally:
         flag.set()
         _running.pop(session, None)
@@ -103,11 +100,8 @@ def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
         told = {**_describe(shelf.get(spec)), "model-notice": page.notice(), "models": title}
         yield {"spec": spec, **told, **idle}
         yield preflight({**asked, "spec": spec})
-    except InputError as e:
-        yield {"model-notice": page.notice(str(e)), **idle}
     except Exception as e:
-        _log.exception("Loading failed")
-        yield {"model-notice": page.notice(page.failure(e, page.NO_MODELS)), **idle}
+        yield {"model-notice": page.notice(_sentence(e, page.NO_MODELS)), **idle}
     finally:
         flag.set()
         _loading.pop(session, None)
@@ -121,11 +115,8 @@ def preflight(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
         with tempfile.TemporaryDirectory() as folder:
             settings = next(iter(lanes.settings(asked, Path(folder)).values()))
             return {"preflight": card.shown(live.preflight(settings, asked["spec"]))}
-    except InputError as e:
-        return {"preflight": page.card(str(e))}
     except Exception as e:
-        _log.exception("The card before a run failed")
-        return {"preflight": page.card(page.failure(e, page.NO_CARD))}
+        return {"preflight": page.card(_sentence(e, page.NO_CARD))}
 
 
 def leave(request: gr.Request) -> None:
@@ -171,9 +162,16 @@ def describe() -> Updates:
     try:
         pair = live.models().result()
     except Exception as e:
-        text = str(e) if isinstance(e, InputError) else page.failure(e, page.NO_MODELS)
-        return {"head": ["no models"], "notice": page.notice(text)}
+        return {"head": ["no models"], "notice": page.notice(_sentence(e, page.NO_MODELS))}
     return _describe(pair)
+
+
+def _sentence(error: Exception, what: str) -> str:
+    """Bad input says itself what to do. Of anything else the log has the rest."""
+    if isinstance(error, InputError):
+        return str(error)
+    _log.error("%s.", what, exc_info=error)
+    return page.failure(error, what)
 
 
 def _describe(pair: Any) -> Updates:

@@ -19,6 +19,7 @@ PROMPTS = {
 }
 
 LOADING = "loading the models …"
+NO_RUN = "The run failed; try a shorter one"
 NO_MODELS = "The models cannot be loaded"
 MEASURING = "Measuring what passes cost here …"
 UNMEASURED = "The GPU is here only while a run goes on, so passes are not timed before it."
@@ -30,8 +31,8 @@ BUSY = "A run of yours is still going on: stop it, or wait for its end."
 
 SCRIPTS = (
     *("fold", "words", "parts", "prefs", "glossary", "picture", "token", "lane", "stairs"),
-    *("backends", "preflight", "ribbon", "same", "account", "ledger", "arcs", "chart"),
-    *("cursor", "keep", "stops", "tour", "around", "stage"),
+    *("backends", "preflight", "ribbon", "same", "account", "ledger", "arcs", "figures"),
+    *("chart", "cursor", "keep", "stops", "tour", "around", "stage"),
 )
 """The browser's side, in the order in which it is loaded (assets/page)."""
 STYLES = ("stage", "views", "charts", "keep", "craft")
@@ -118,7 +119,7 @@ def card(headline: str) -> dict[str, Any]:
     return {"headline": headline, "rows": [], "warnings": []}
 
 
-def failure(error: Exception, what: str = "The run failed; try a shorter one") -> str:
+def failure(error: Exception, what: str) -> str:
     """One line for what broke for a reason that is not the visitor's."""
     words = " ".join(str(error).split())[:200].rstrip(".")
     return f"{what} ({type(error).__name__}: {words})."
