@@ -213,7 +213,7 @@ def test_the_ledger_estimates_nothing(visit, traces):
     written = [sum(len(s.committed) for s in lane.steps[: i + 1]) for i in range(len(lane.steps))]
     known = sum(n <= 30 for n in written)
     expect(page.locator(".st-profit:not(.unknown)")).to_have_count(known)
-    expect(page.locator("#view-ledger .st-tile").first).to_contain_text(f"first {known} steps of")
+    expect(page.locator("#view-ledger .st-tile").last).to_contain_text(f"first {known} steps of")
     page.keyboard.press("End")
     note = page.locator("#view-ledger .st-explain")
     expect(note).to_contain_text("The target alone ended before it wrote as many")

@@ -168,14 +168,14 @@
       const known = this.entries.slice(0, this.priced);
       const total = (what) => known.reduce((sum, entry) => sum + entry[what], 0);
       const gained = known.at(-1)?.total || 0;
-      const of = this.priced < this.entries.length ? ` (first ${many(this.priced, "step")} of ${this.entries.length})` : "";
-      const tile = (value, label, meaning, tone = "") => ({ value, label: label + of, meaning, tone });
+      const of = this.priced < this.entries.length ? ` in the first ${many(this.priced, "step")} of ${this.entries.length}` : "";
+      const tile = (value, label, meaning, tone = "") => ({ value, label, meaning, tone });
       Stairs.tiles(this.totals, [
         tile(Stairs.seconds(total("plain")), "the target alone", "Measured in this race, for the very same tokens"),
         tile(`− ${Stairs.seconds(total("guessing"))}`, "guessing", "Time of the draft"),
         tile(`− ${Stairs.seconds(total("checking"))}`, "checking", "Time of the target"),
         tile(`− ${Stairs.seconds(total("rest"))}`, "the rest", "Acceptance, bookkeeping"),
-        tile(`= ${Stairs.seconds(Math.abs(gained))}`, gained < 0 ? "lost" : "gained",
+        tile(`= ${Stairs.seconds(Math.abs(gained))}`, (gained < 0 ? "lost" : "gained") + of,
           "The clock of the target alone less that of this lane, at the same token", gained < 0 ? "big slower" : "big"),
       ]);
     }
