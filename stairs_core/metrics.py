@@ -164,11 +164,14 @@ def what_if(
     if not agrees or len(agrees) != new:
         return []
     plain = _seconds_for(new, alone.steps) if alone else None
-    found = []
+    run, found = recording.run, []
+    own = [len(s.drafted) for s in recording.steps]
+    if run.length == "constant":
+        own = [n for n, _ in turns(recording, agrees, run.k)]
     for k in ks:
         made = turns(recording, agrees, k)
         drafted, accepted = (sum(column) for column in zip(*made, strict=True))
-        seconds = reckon(recording, [n for n, _ in made])
+        seconds = reckon(recording, [n for n, _ in made], own)
         found.append(
             WhatIf(
                 k=k,

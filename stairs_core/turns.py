@@ -28,13 +28,13 @@ def turns(recording: Recording, agrees: str, k: int) -> list[tuple[int, int]]:
     return found
 
 
-def reckon(recording: Recording, drafted: Sequence[int]) -> float | None:
+def reckon(recording: Recording, drafted: Sequence[int], own: Sequence[int]) -> float | None:
     """Seconds of steps with so many guesses: v(N + 1) + N c + the rest, and the first pass.
 
     A guess and the rest cost what they did in this run, at the median; wider and narrower checks
     what they were measured to, at the level that this run saw, as for K auto. The first step reads
     the prompt: what it took beyond such a step is part of every run. All in proportion to what this
-    run took, slow moments included: for its own steps that is its own time.
+    run took, slow moments included: for its ``own`` guesses that is its own time.
     """
     costs, steps = Costs.of(recording.run), recording.steps
     if costs is None:
@@ -47,6 +47,5 @@ def reckon(recording: Recording, drafted: Sequence[int]) -> float | None:
     def priced(n: int) -> float:
         return level * costs.target(n + 1) + guess * n + rest
 
-    own = [len(s.drafted) for s in steps]
-    first = steps[0].elapsed - priced(own[0])
+    first = steps[0].elapsed - priced(len(steps[0].drafted))
     return steps[-1].elapsed * (first + sum(map(priced, drafted))) / (first + sum(map(priced, own)))

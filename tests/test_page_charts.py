@@ -85,6 +85,7 @@ def test_a_table_opens_by_keyboard(visit, trace):
     card = page.locator("#chart-acceptance-by-position")
     card.locator("summary").focus()
     page.keyboard.press("Enter")
+    expect(card.locator("tr").first).to_be_visible()
     found = [row.split("\t") for row in card.locator("tr").all_inner_texts()]
     assert found[0] == ["Lane", "Position", "Accepted", "Checked", "Share"]
     assert [row[0] for row in found[1:]] == ["Stairs"] * 5 + ["=<b>${1}, ‹U+202E›"] * 5
@@ -136,7 +137,7 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     page = visit()
     draw_charts(page)
     page.locator("#chart-tokens-over-time summary").click()
-    run(page, "Once upon a time", 160)
+    run(page, "Once upon a time", 320)
     arriving(page)
     page.evaluate("document.querySelector('#charts').scrollIntoView()")
     expect(page.locator("#chart-tokens-over-time details")).not_to_have_attribute("open", "")
@@ -148,7 +149,7 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     assert len(seen) == 1, seen
     expect(page.locator("#chart-tokens-over-time summary")).to_be_visible()
     page.locator("#chart-tokens-over-time summary").click()
-    expect(page.locator("#chart-tokens-over-time tbody tr").last).to_contain_text("160")
+    expect(page.locator("#chart-tokens-over-time tbody tr").last).to_contain_text("320")
 
 
 def test_without_plotly_the_tables_are_open(visit, trace):
