@@ -27,8 +27,9 @@ format: .venv/dev
 browser:
 	@for name in $(BROWSERS); do command -v $$name >/dev/null && exit 0; done; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-		apt-get install -qq -y --no-install-recommends chromium fonts-dejavu-core >/dev/null; \
+		export DEBIAN_FRONTEND=noninteractive; apt-get update -qq && for name in $(BROWSERS); do \
+			apt-get install -qq -y --no-install-recommends $$name fonts-dejavu-core >/dev/null && exit 0; \
+		done; exit 1; \
 	fi
 
 clean:

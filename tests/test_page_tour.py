@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import page_runs
 import pytest
-from browsing import LIVE, open_trace, reload
+from browsing import open_trace, ready, reload
 from playwright.sync_api import Page, expect
 
 from stairs_core import tracefile
@@ -49,8 +49,7 @@ def test_six_stops_tell_of_the_steps_they_show(visit, width, way):
     page = visit(width, reduced_motion="reduce")
     lane = page_runs.pair()[1]
     wrong, full = _mismatch(lane), _full(lane)
-    expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)
-    expect(page.locator("#preflight")).to_contain_text("target alone", timeout=LIVE)
+    ready(page)
     where = page.evaluate("document.documentElement.scrollHeight")
     tour, card, text = page.locator("#tour"), page.locator("#tour-card"), page.locator("#tour-text")
     if way == "mouse":

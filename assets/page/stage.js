@@ -41,7 +41,7 @@
       this.race = new Stairs.Race((at) => this.pick(at));
       this.cursorBar = new Stairs.Cursor(this);
       this.tabs = new Stairs.Tabs(Stairs.views, this, () => this.drawView());
-      this.charts = new Stairs.Charts(plotlyUrl, this);
+      this.charts = new Stairs.Charts(plotlyUrl);
       this.keep = new Stairs.Keep(this);
       this.spoken = el("p", "st-spoken");
       this.spoken.setAttribute("aria-live", "polite");
