@@ -64,12 +64,14 @@ def check_inputs(ids: torch.Tensor, inputs: dict[str, Any]) -> None:
             f"Stairs decodes one sequence at a time, not {len(ids)}: pass them singly."
         )
     given = {name: value for name, value in inputs.items() if value is not None}
-    cache, places = given.pop("past_key_values", None), given.pop("position_ids", None)
-    if cache is not None and (getattr(cache, "_is_user_defined", False) or cache.get_seq_length()):
-        raise InputError(
-            "Stairs keeps a cache of its own and cannot go on from another: leave out "
-            "past_key_values and pass the whole text."
-        )
+    places = given.pop("position_ids", None)
+    for name in ("cache", "past_key_values"):
+        cache = given.pop(name, None)
+        if getattr(cache, "_is_user_defined", False) or (cache and cache.get_seq_length()):
+            raise InputError(
+                "Stairs keeps a cache of its own and cannot go on from another: leave out "
+                f"{name} and pass the whole text."
+            )
     if "attention_mask" in given:
         raise InputError("The prompt is padded, or partly masked: pass it alone, without padding.")
     if places is not None and places.flatten().tolist() != [*range(ids.shape[1])]:

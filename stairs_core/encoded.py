@@ -17,6 +17,7 @@ from transformers import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from .errors import InputError
+from .kv import argument
 
 UNLIMITED = 2**31
 
@@ -41,7 +42,7 @@ class Encoded:
     def __call__(
         self,
         input_ids: torch.Tensor,
-        past_key_values: Any = None,
+        cache: Any = None,
         use_cache: bool = True,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
@@ -50,15 +51,15 @@ class Encoded:
         the cache holds: ``position_ids`` that say anything else are not followed.
         """
         rows = len(input_ids)
-        if past_key_values is not None:
+        if cache is not None:
             self._cross.widen(rows)
-            past_key_values = EncoderDecoderCache(past_key_values, self._cross)
+            cache = EncoderDecoderCache(cache, self._cross)
         return self._model(
             encoder_outputs=BaseModelOutput(self._states.expand(rows, -1, -1)),  # type: ignore[arg-type]
             decoder_input_ids=input_ids,
             decoder_attention_mask=attention_mask,
-            past_key_values=past_key_values,
             use_cache=use_cache,
+            **{argument(self._model): cache},
         )
 
     @cached_property

@@ -6,6 +6,9 @@ of a step does not grow with the text, but for attention itself. Only ``lane.py`
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -110,6 +113,13 @@ class Layer(CacheLayerMixin):
 
     def get_max_length(self) -> int:
         return -1
+
+
+def argument(model: Any) -> str:
+    """The name by which a model's pass takes its cache: transformers 5.24 renamed it."""
+    takes = inspect.signature(getattr(model, "forward", model)).parameters
+    old = "past_key_values"
+    return old if old in takes and "cache" not in takes else "cache"
 
 
 def _grown(buffer: torch.Tensor, tokens: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from . import trees
-from .kv import BLOCK, KV
+from .kv import BLOCK, KV, argument
 from .protocols import Choice
 
 WIDTH = 8
@@ -37,6 +37,7 @@ class Lane:
         self._cached, self._strict = cached, strict
         self._width = getattr(model, "strict_width", WIDTH)
         self._trims = model._supports_logits_to_keep()
+        self._cache_argument = argument(model)
         # Where an encoder reads the prompt, what is held here is the decoder's side of the text.
         self._reads = getattr(model, "decoder_ids", lambda ids: ids)
         self._kv: KV | None = None
@@ -210,8 +211,8 @@ class Lane:
         self._held, self._nodes = [], []
         out = self._model(
             input_ids=batch.to(self._model.device),
-            past_key_values=kv,
             use_cache=kv is not None,
+            **{self._cache_argument: kv},
             **({"logits_to_keep": last} if self._trims else {}),
             **where,
         )

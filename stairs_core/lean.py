@@ -76,7 +76,7 @@ class LeanLlama:
     def __call__(
         self,
         input_ids: torch.Tensor,
-        past_key_values: Any = None,
+        cache: Any = None,
         use_cache: bool = True,
         logits_to_keep: int = 0,
         position_ids: torch.Tensor | None = None,
@@ -86,15 +86,15 @@ class LeanLlama:
         x = F.embedding(input_ids, self._embedding)
         rows, tokens = input_ids.shape
         if position_ids is None:
-            start = past_key_values.get_seq_length() if past_key_values is not None else 0
+            start = cache.get_seq_length() if cache is not None else 0
             angles = self._angles.narrow(0, start, tokens)
         else:
             angles = self._angles[position_ids[0]]
         for index, (attention, mlp) in enumerate(self._layers):
             if attention is not None:
                 q, k, v = self._heads_of(attention.qkv.forward(self._normed(x)), angles)
-                if past_key_values is not None:
-                    k, v = past_key_values.update(k, v, index)
+                if cache is not None:
+                    k, v = cache.update(k, v, index)
                 mixed = self._attend(q, k, v, attention_mask)
                 x = attention.o.forward(mixed.transpose(1, 2).reshape(rows, tokens, -1), add=x)
             if mlp is not None:
@@ -102,7 +102,7 @@ class LeanLlama:
                 gate = mlp.gate.forward(normed, "swish")
                 x = mlp.down.forward(mlp.up.forward(normed, times=gate), add=x)
         logits = self._lm_head.forward(self._normed(x[:, -logits_to_keep:]))
-        return SimpleNamespace(logits=logits, past_key_values=past_key_values)
+        return SimpleNamespace(logits=logits)
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         """RMSNorm but for its weight and the root of its width, which the next linear holds."""

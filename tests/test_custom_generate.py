@@ -24,6 +24,7 @@ from transformers.generation.streamers import BaseStreamer
 import stairs_core
 from stairs_core import drafters, inside
 from stairs_core.errors import InputError
+from stairs_core.kv import argument
 
 PROMPT = torch.tensor([[70, 90, 110, 70, 90]])
 
@@ -273,6 +274,7 @@ def test_the_global_seed_repeats_a_text(target, draft):
     assert len({tuple(text(seed)) for seed in range(4)}) == 4
 
 
+CACHE = argument(LlamaForCausalLM)
 REFUSED = {
     "shared reads texts": {"drafter": "shared"},
     "one sequence at a time, not 2": {"inputs": PROMPT.repeat(2, 1)},
@@ -282,7 +284,7 @@ REFUSED = {
     "padded": {"attention_mask": torch.tensor([[0, 1, 1, 1, 1]])},
     "inputs_embeds": {"inputs": None, "inputs_embeds": torch.zeros(1, 3, 32)},
     "position_ids": {"position_ids": torch.arange(5)[None] + 7},
-    "past_key_values": {"past_key_values": DynamicCache()},
+    CACHE: {CACHE: DynamicCache()},
     "guidance_scale": {"guidance_scale": 1.5},
     "output_attentions": {"return_dict_in_generate": True, "output_attentions": True},
     "no drafter 'oracle'": {"drafter": "oracle"},
