@@ -220,10 +220,10 @@ def judge(margin: float, noise: float | None) -> str:
 
 
 def _committed(recording: Recording) -> list[tuple[int, str, float]]:
-    """Id, text and the target's margin where it stands, of every new token."""
+    """Id, what it looks like, and the target's margin where it stands, of every new token."""
     found = []
     for step in recording.steps:
         for token, row in zip(step.tokens, step.rows, strict=True):
             if token.status in ("accepted", "correction", "bonus"):
-                found.append((token.id, token.text, step.predictions[row].margin))
+                found.append((token.id, token.shown, step.predictions[row].margin))
     return found

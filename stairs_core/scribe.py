@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TypeVar
+
 from . import odds
 from .protocols import Outcome, Proposal, Verdict
-from .text import Speller
+from .text import START, Speller
 from .trace import Prediction, Status, Step, Token
+
+Named = TypeVar("Named", Token, Prediction)
 
 
 class Scribe:
     """Follows one run, so that a character split over tokens is spelled where it is completed.
 
-    ``weighs``: whether anybody reads how likely tokens were.
+    ``weighs``: whether anybody reads how likely tokens were. ``apart``: whether the new text goes on
+    from none, the prompt being read by an encoder.
     """
 
-    def __init__(self, speller: Speller, prompt_ids: list[int], *, weighs: bool = True) -> None:
+    def __init__(
+        self,
+        speller: Speller,
+        prompt_ids: list[int],
+        *,
+        weighs: bool = True,
+        apart: bool = False,
+    ) -> None:
         self._speller, self._weighs = speller, weighs
         self.prompt, self._pending = speller.spell_all(prompt_ids)
+        self._pending = START if apart else self._pending
+
+    @property
+    def rest(self) -> str:
+        """What the text ends with where its last character never came to its end."""
+        return self._speller.flush(self._pending)
 
     def write(
         self, proposal: Proposal, verdict: Verdict, committed: int
@@ -37,10 +56,14 @@ class Scribe:
         labels = statuses(proposal, path, committed)
         sources = [proposal.source] * len(guesses) + ["target"]
         origins = [*(proposal.origins or [None] * len(guesses)), None]
-        return (
-            tuple(map(Token, ids, [*texts, own], labels, sources, origins)),
-            tuple(map(Prediction, verdict.predictions, said, verdict.margins)),
-        )
+        tokens = map(Token, ids, [*texts, own], labels, sources, origins)
+        predictions = map(Prediction, verdict.predictions, said, verdict.margins)
+        return tuple(map(self._named, tokens)), tuple(map(self._named, predictions))
+
+    def _named(self, record: Named) -> Named:
+        """With its name, where it is a special token."""
+        name = self._speller.special.get(record.id)
+        return replace(record, special=name) if name is not None else record
 
     def weigh(self, step: Step, outcome: Outcome) -> Step:
         """The step with how likely its tokens were, which is found out off the clock."""

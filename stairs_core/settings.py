@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import drafters
@@ -37,7 +39,8 @@ class Settings:
     tokenizer's chat template.
     ``length``: how many to guess next, of ``LENGTHS``. ``numerics``: ``strict`` gives the same bits
     however tokens are grouped into passes. ``sampling``: None for greedy decoding. ``references``:
-    text files that may be copied from.
+    text files that may be copied from. ``system``: a system prompt, and ``template``: options of
+    the chat template by name, such as ``{"enable_thinking": False}``; both with ``chat`` alone.
     """
 
     drafter: str = "model"
@@ -49,6 +52,8 @@ class Settings:
     numerics: str = "fast"
     sampling: Sampling | None = None
     references: tuple[str, ...] = ()
+    system: str = ""
+    template: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _one_of("drafter", self.drafter, drafters.NAMES)
@@ -68,11 +73,60 @@ class Settings:
                 "do not stand where they will stand in the text: use --numerics fast."
             )
 
+        if not self.chat and (self.system or self.template):
+            what = "A system prompt is" if self.system else "Template options are"
+            raise InputError(f"{what} for the chat template alone: switch chat on (--chat).")
+
     def alone(self) -> Settings:
         """The target decoding alone in the fastest way there is: what speedups are over."""
         return Settings(
-            "none", max_new_tokens=self.max_new_tokens, chat=self.chat, sampling=self.sampling
+            "none",
+            max_new_tokens=self.max_new_tokens,
+            sampling=self.sampling,
+            chat=self.chat,
+            system=self.system,
+            template=self.template,
         )
+
+
+def template_options(words: Iterable[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` each; a value that is no JSON, nor a word of Python's for one, is a string.
+
+    Raises InputError for what has no name.
+    """
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        name, value = name.strip(), value.strip()
+        if not equals or not name.isidentifier():
+            raise InputError(
+                f"The template option {word!r:.60} is not understood: write NAME=VALUE, such as "
+                "enable_thinking=false."
+            )
+        found[name] = _json(value)
+    return found
+
+
+def _json(text: str) -> Any:
+    known = {"True": True, "False": False, "None": None}
+    if text in known:
+        return known[text]
+    try:
+        value = json.loads(text)
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def option_words(template: Mapping[str, Any]) -> list[str]:
+    """What ``template_options`` would read back."""
+    return [f"{name}={_word(value)}" for name, value in template.items()]
+
+
+def _word(value: Any) -> str:
+    plain = isinstance(value, str) and value == value.strip() and _json(value) == value
+    return value if plain else json.dumps(value, ensure_ascii=False)
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

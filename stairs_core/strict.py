@@ -31,6 +31,8 @@ def build(cls: type[T], raw: dict[str, Any]) -> T:
 
 def convert(value: Any, hint: Any) -> Any:
     """``value`` as the annotated type, or TypeError: a trace may come from anybody."""
+    if hint is Any:
+        return _plain(value)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else convert(value, args[0])
@@ -52,3 +54,12 @@ def convert(value: Any, hint: Any) -> Any:
     elif hint in (str, bool) and type(value) is hint:
         return value
     raise TypeError(f"`{value!r:.40}`")
+
+
+def _plain(value: Any) -> Any:
+    """Whatever JSON can hold, its numbers as above."""
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {convert(k, str): _plain(v) for k, v in value.items()}
+    return value if value is None else convert(value, type(value))

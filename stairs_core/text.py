@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +15,52 @@ from .protocols import Document
 Pending = tuple[int, ...]
 """Ids that end inside a character: their text comes with the id that completes it."""
 
+START: Pending = (-1,)
+"""Before a text that goes on from none: its first piece comes without the space that is put before
+every text."""
 
-MAX_REFERENCES = 4 * 2**20
-"""Bytes of all reference texts together: every token of them is held several times."""
+MAX_BYTES = 4 * 2**20
+"""Of a prompt, and of all reference texts together: every token of them is held several times."""
+_BROKEN = "\ufffd"
+_PROBE = "🦊"  # four bytes, some of which are named unlike themselves by byte-level BPE
+_LONGEST = 12  # tokens of a character, where incomplete ones spell nothing
 
 
 class Speller:
-    """Spells token ids. Pieces are cached, so that a known id costs one dictionary look-up."""
+    """Spells token ids. Pieces are cached, so that a known id costs one dictionary look-up.
+
+    ``special``: ids that are no text, with their names: what stands for the start or end of a text,
+    or of a turn. They, and ids that the tokenizer does not have, spell nothing of their own.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self.special = special_tokens(tokenizer)
+        self._by_name = names_are_bytes(tokenizer)
         self._anchor = tokenizer.encode("a", add_special_tokens=False)
         self._skip = len(self._decode(self._anchor))
         self._pieces: dict[int, str | None] = {}
+        half = tokenizer.encode(_PROBE, add_special_tokens=False)[:-1]
+        self._drops = bool(half) and not self._after_anchor(half)
 
     def spell(self, pending: Pending, token_id: int) -> tuple[str, Pending]:
         """The text that ``token_id`` adds after ``pending``, and what is pending after it."""
+        if pending == START:
+            text, after = self.spell((), token_id)
+            return text.removeprefix(self.lead), START if self._silent(token_id) else after
         if not pending:
             if token_id not in self._pieces:
-                piece = self._after_anchor((token_id,))
-                self._pieces[token_id] = None if "\ufffd" in piece else piece
+                self._pieces[token_id] = self._piece(token_id)
             piece = self._pieces[token_id]
             if piece is not None:
                 return piece, ()
+        elif self._silent(token_id):
+            return self.flush(pending), ()
         ids = (*pending, token_id)
         text = self._after_anchor(ids)
-        if not text.endswith("\ufffd"):
+        if self._drops and not text:
+            return ("", ids) if len(ids) < _LONGEST else (self.flush(pending), (token_id,))
+        if not text.endswith(_BROKEN):
             return text, ()
         before = self.flush(pending)
         broken = pending and text == before + self._after_anchor((token_id,))
@@ -58,7 +79,37 @@ class Speller:
 
     def flush(self, pending: Pending) -> str:
         """What incomplete characters look like when nothing follows."""
-        return self._after_anchor(pending) if pending else ""
+        if not pending or pending == START:
+            return ""
+        return self._after_anchor(pending) or _BROKEN
+
+    @cached_property
+    def lead(self) -> str:
+        """The space that the tokenizer puts before every text, if it does."""
+        return "".join(self.spell_all(self._anchor)[0]).removesuffix("a")
+
+    def _piece(self, token_id: int) -> str | None:
+        """What an id adds after whole characters; None where that depends on what follows."""
+        if self._silent(token_id):
+            return ""
+        piece = self._after_anchor((token_id,))
+        unfinished = _BROKEN in piece or self._drops and not piece
+        return None if unfinished else piece
+
+    def _silent(self, token_id: int) -> bool:
+        """Whether an id is no text: special, or none of the tokenizer's, as a model's output may
+        have more rows than there are tokens."""
+        return token_id in self.special or not self._has(token_id)
+
+    def _has(self, token_id: int) -> bool:
+        if getattr(self._tokenizer, "is_fast", False):
+            return self._tokenizer.convert_ids_to_tokens(token_id) is not None
+        return token_id in self._vocabulary
+
+    @cached_property
+    def _vocabulary(self) -> frozenset[int]:
+        added = self._tokenizer.added_tokens_decoder
+        return frozenset(self._tokenizer.get_vocab().values()) | added.keys()
 
     def _goes_on(self, ids: Pending) -> bool:
         """Whether these are the first bytes of a character, where that shows only in names."""
@@ -69,12 +120,39 @@ class Speller:
             return False
         return True
 
-    def _after_anchor(self, ids: Pending) -> str:
+    def _after_anchor(self, ids: Sequence[int]) -> str:
         # Decoded after a letter, because some tokenizers drop the space at the start of a text.
         return self._decode([*self._anchor, *ids])[self._skip :]
 
     def _decode(self, ids: list[int]) -> str:
+        if self._by_name:
+            names = self._tokenizer.convert_ids_to_tokens(ids)
+            return b"".join(map(letters, names)).decode("utf-8", "replace")
         return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+
+
+def special_tokens(tokenizer: Any) -> dict[int, str]:
+    """Ids that are no text, with their names: the named ones (the start, the end), and all that
+    were added as special."""
+    names = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
+    added = tokenizer.added_tokens_decoder.items()
+    return {i: token.content for i, token in added if token.special} | dict(names)
+
+
+def names_are_bytes(tokenizer: Any) -> bool:
+    """Whether tokens are single bytes that are named by the letters of Latin-1, as in ByT5. Its own
+    decoding leaves out what is incomplete, so it is decoded by names."""
+    ids = tokenizer.encode(_PROBE, add_special_tokens=False)
+    names = tokenizer.convert_ids_to_tokens(ids)
+    return len(names) == len(_PROBE.encode()) and letters("".join(names)) == _PROBE.encode()
+
+
+def letters(name: str) -> bytes:
+    """The bytes that letters of Latin-1 stand for; a name of other letters is an added token's."""
+    try:
+        return name.encode("latin-1")
+    except UnicodeEncodeError:
+        return name.encode()
 
 
 def byte_of(name: str) -> bytes | None:
@@ -87,7 +165,7 @@ class Wordless(Speller):
     """Spells nothing: for a run of ids alone, where there may be no tokenizer."""
 
     def __init__(self) -> None:
-        """Nothing to ask."""
+        self.special = {}
 
     def spell(self, pending: Pending, token_id: int) -> tuple[str, Pending]:
         return "", ()
@@ -126,7 +204,7 @@ def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> l
 
 def read_references(tokenizer: Any, files: Iterable[str]) -> list[Document]:
     """The texts of files in the target's tokens. Raises InputError for one that is none."""
-    found, room = [], MAX_REFERENCES
+    found, room = [], MAX_BYTES
     for file in files:
         try:
             room -= Path(file).stat().st_size
@@ -134,7 +212,7 @@ def read_references(tokenizer: Any, files: Iterable[str]) -> list[Document]:
         except (OSError, UnicodeDecodeError) as e:
             raise InputError(f"The reference {file} cannot be read: name a text file.") from e
         if room < 0:
-            most = MAX_REFERENCES >> 20
+            most = MAX_BYTES >> 20
             raise InputError(f"The references have more than {most} MB: name shorter texts.")
         found.append(Document(Path(file).name, tokenizer.encode(words, add_special_tokens=False)))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -29,7 +29,8 @@ class Token:
     """One token of a step and what became of it. ``source``: the drafter's name, or "target".
 
     ``text`` is what the token adds to the text before it; empty for the first bytes of a character
-    that a later token completes. ``origin``: where it was copied from, if it was.
+    that a later token completes, and for a special token, which is no text and has a name,
+    ``special``, instead. ``origin``: where it was copied from, if it was.
     ``probability`` and ``rank``: what the target gives it where it stands, 1 being its favourite;
     ``draft_probability``: what the draft gave it, where a model guessed.
     """
@@ -42,18 +43,25 @@ class Token:
     probability: float | None = None
     rank: int | None = None
     draft_probability: float | None = None
+    special: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """What stands for it where tokens are looked at, not read."""
+        return self.text + (self.special or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What the target finds most likely after one row of the stairs, and by how much.
 
-    ``margin``: the best logit minus the second best, in logits.
+    ``margin``: the best logit minus the second best, in logits. ``special``: as a token's.
     """
 
     id: int
     text: str
     margin: float
+    special: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,9 @@ class Run:
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
     trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
     for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
-    reads, and the stairs do not stand on.
+    reads, and the stairs do not stand on. ``prompt_special``: the names of special tokens in the
+    prompt, whose pieces are empty, by their ids. ``system`` and ``template``: what else the chat
+    template was filled in with. ``eos_ids``: what the text ended at, if it came.
     """
 
     name: str
@@ -167,6 +177,10 @@ class Run:
     engine: str | None = None
     pair: str | None = None
     encoded: int = 0
+    prompt_special: dict[str, str] = field(default_factory=dict)
+    system: str = ""
+    template: dict[str, Any] = field(default_factory=dict)
+    eos_ids: tuple[int, ...] = ()
     schema: int = SCHEMA
 
     @property
@@ -178,7 +192,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The end of a lane. ``text``: the generated text, special tokens left out.
+    """The end of a lane. ``text``: the new text, which goes on from the prompt: what its tokens add,
+    and a last character of which there is only a part, as broken.
 
     ``noise``: where the text was seen to part from another lane's, how far rounding was measured
     to move a logit (see ``noise``). ``agrees``: a 1 or 0 for every new token: whether the draft,
@@ -211,7 +226,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair")
+    *("agrees", "engine", "pair", "special")
 }
 
 

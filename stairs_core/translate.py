@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from .text import Pending, Speller, byte_of
+from .text import Pending, Speller, byte_of, letters, names_are_bytes
 
 PART = 512
 """Characters after which a text is cut, where a word begins; a part is encoded for itself."""
@@ -26,11 +26,9 @@ class Language:
         self._tokenizer = tokenizer
         self.speller = Speller(tokenizer)
         self.eos_ids = frozenset(eos_ids)
-        added = tokenizer.added_tokens_decoder.items()
-        names = zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)
-        self.special = {i: token.content for i, token in added if token.special} | dict(names)
+        self.special = self.speller.special
         self.start: list[int] = [*takewhile(self.special.__contains__, tokenizer.encode("a"))]
-        self.lead = "".join(self.speller.spell_all(self.encode("a"))[0]).removesuffix("a")
+        self.lead = self.speller.lead
 
     @property
     def end(self) -> int | None:
@@ -169,8 +167,10 @@ def difference(ours: Any, theirs: Any) -> tuple[str, int] | None:
 
 
 def _name_speller(tokenizer: Any) -> Callable[[str], bytes]:
-    """Bytes from a token's name: byte-level names stand for bytes; others for letters, with a sign
-    for the space, and bytes in words."""
+    """Bytes from a token's name: byte-level names stand for bytes, as do letters of Latin-1 where
+    tokens are bytes; others for letters, with a sign for the space, and bytes in words."""
+    if names_are_bytes(tokenizer):
+        return letters
     signs = tokenizer.convert_ids_to_tokens(tokenizer.encode(" ", add_special_tokens=False))
     sign = signs[0][0] if signs else " "
     letters = {letter: byte for byte, letter in bytes_to_unicode().items()}
