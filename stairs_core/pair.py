@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import checks, costs, devices
+from . import chats, checks, costs, devices
 from .costs import Costs
 from .encoded import bind, reads_apart
 from .errors import InputError
@@ -56,6 +56,13 @@ class Pair:
             context_length=min(checks.context_length(m, len(ids)) for m in models),
             shortest=len(ids),
         )
+
+    @cached_property
+    def for_chat(self) -> Pair:
+        """The pair whose text ends where an answer does, too."""
+        own = self.eos_ids | chats.ends(self.tokenizer)
+        draft = own if self.same_tokenizer else chats.ends(self.draft_tokenizer)
+        return replace(self, eos_ids=own, draft_eos_ids=self.draft_eos_ids | draft)
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False

@@ -35,9 +35,15 @@ class Runner:
     def __init__(self, pair: Pair, prompt: str, settings: Settings, name: str = "stairs") -> None:
         self.pair, self.settings, self.name = pair, settings, name
         self._ids = text.encode(
-            pair.tokenizer, prompt, chat=settings.chat, context_length=pair.context_length
+            pair.tokenizer,
+            prompt,
+            context_length=pair.context_length,
+            chat=settings.chat,
+            system=settings.system,
+            template=settings.template,
         )
-        self._scribe = Scribe(pair.speller, self._ids)
+        self._ending = pair.for_chat if settings.chat else pair
+        self._scribe = self._new_scribe()
         self._references = text.read_references(pair.tokenizer, settings.references)
         # Never drafts: it refuses a pair that it cannot use, and says what it is.
         self._drafter = drafters.build(settings.drafter, self._kit(lengths.build("constant", 1)))
@@ -72,14 +78,13 @@ class Runner:
     def warm_up(self) -> None:
         """A few tokens off the clock, so that no lane pays for what only the first pass needs."""
         limits = self._limits(WARM_UP_TOKENS)
-        scribe, clock = Scribe(self.pair.speller, self._ids), Clock(self.pair.device)
-        for _ in self._generate(scribe, clock, limits):
+        for _ in self._generate(self._new_scribe(), Clock(self.pair.device), limits):
             pass
 
     def decode(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
         """The steps, each kept in ``steps`` too. ``stop`` is asked after every step."""
         new = self.settings.max_new_tokens
-        limits = self._limits(new, eos_ids=self.pair.eos_ids, stop=stop)
+        limits = self._limits(new, eos_ids=self._ending.eos_ids, stop=stop)
         for step in self._generate(self._scribe, self.clock, limits):
             self.steps.append(step)
             yield step
@@ -97,7 +102,7 @@ class Runner:
         return generate(self._ids, target, drafter, kit.choice, scribe, clock, limits, length)
 
     def _kit(self, length: LengthPolicy) -> Kit:
-        pair = self.pair.for_prompt(self._ids)
+        pair = self._ending.for_prompt(self._ids)
         chosen = choice.build(self.settings.sampling, pair.device, pair.vocabulary)
         return Kit(pair, length, chosen, self._references)
 
@@ -130,11 +135,11 @@ class Runner:
             self._agrees = {count: hindsight.agrees(self.pair, told)}
         return replace(told, stop=replace(told.stop, agrees=self._agrees[count]))
 
+    def _new_scribe(self) -> Scribe:
+        return Scribe(self.pair.speller, self._ids, apart=reads_apart(self.pair.target))
+
     def _so_far(self) -> Recording:
-        ids = [t.id for s in self.steps for t in s.committed]
-        words = self.pair.tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
+        words = "".join(t.text for s in self.steps for t in s.committed) + self._scribe.rest
         reason = self.steps[-1].stop if self.steps else None
         stop = Stop(reason or "stopped", words, self._noise)
         return Recording(self.run, tuple(self.steps), stop)
@@ -144,6 +149,7 @@ class Runner:
         """The head of the trace, with the prices that are known when it is first asked for."""
         pair, settings = self.pair, self.settings
         drafts, models = self.uses_draft_model, 1 + self.uses_draft_model
+        named = pair.speller.special
         return Run(
             name=self.name,
             prompt=self._prompt,
@@ -171,6 +177,10 @@ class Runner:
             parameters=pair.parameters[:models],
             bytes=pair.bytes[:models],
             encoded=len(self._ids) if reads_apart(pair.target) else 0,
+            prompt_special={str(i): named[i] for i in self._ids if i in named},
+            system=settings.system,
+            template=dict(settings.template),
+            eos_ids=tuple(sorted(self._ending.eos_ids)),
             prices=pair.prices(settings.backend, settings.numerics, drafts=drafts),
         )
 

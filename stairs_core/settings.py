@@ -73,6 +73,7 @@ class Settings:
                 "do not stand where they will stand in the text: use --numerics fast."
             )
 
+        _check_turn(self.system, self.template)
         if not self.chat and (self.system or self.template):
             what = "A system prompt is" if self.system else "Template options are"
             raise InputError(f"{what} for the chat template alone: switch chat on (--chat).")
@@ -125,8 +126,20 @@ def option_words(template: Mapping[str, Any]) -> list[str]:
 
 
 def _word(value: Any) -> str:
-    plain = isinstance(value, str) and value == value.strip() and _json(value) == value
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    one = isinstance(value, str) and value == " ".join(value.split()) and _json(value) == value
+    return value if one else json.dumps(value, ensure_ascii=False)
+
+
+def _check_turn(system: object, template: object) -> None:
+    if not isinstance(system, str) or any("\ud800" <= c <= "\udfff" for c in system):
+        raise InputError("The system prompt is no text: type it again.")
+    try:
+        assert isinstance(template, Mapping) and all(map(str.isidentifier, template))
+        json.dumps(template, allow_nan=False).encode()
+    except (AssertionError, RecursionError, TypeError, ValueError) as e:
+        raise InputError(
+            "The template options are not understood: give names with values that JSON can hold."
+        ) from e
 
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:

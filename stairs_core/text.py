@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from . import chats
 from .errors import InputError
 from .protocols import Document
 
@@ -179,19 +182,22 @@ def check_prompt(prompt: str) -> None:
         raise InputError("The prompt holds half a character (a lone surrogate): type it again.")
 
 
-def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> list[int]:
+def encode(
+    tokenizer: Any,
+    prompt: str,
+    *,
+    context_length: int,
+    chat: bool = False,
+    system: str = "",
+    template: Mapping[str, Any] = MappingProxyType({}),
+) -> list[int]:
     """The prompt as the target reads it. Raises InputError when it cannot be decoded from.
 
-    ``chat``: as the user's turn in the tokenizer's chat template. ``context_length``: in tokens.
+    ``context_length``: in tokens. ``chat``: as the user's turn in the tokenizer's chat template,
+    after the ``system`` prompt, if there is one, and with the options in ``template``.
     """
     check_prompt(prompt)
-    if chat and not tokenizer.chat_template:
-        raise InputError("This tokenizer has no chat template: switch chat off.")
-    if chat:
-        turn = [{"role": "user", "content": prompt}]
-        ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
-    else:
-        ids = tokenizer.encode(prompt)
+    ids = chats.encode(tokenizer, prompt, system, template) if chat else _marked(tokenizer, prompt)
     if not ids:
         raise InputError("The prompt has no tokens that this tokenizer knows: type other words.")
     if len(ids) >= context_length:
@@ -200,6 +206,23 @@ def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> l
             f"they add: shorten it by {len(ids) - context_length + 1} or more."
         )
     return ids
+
+
+def _marked(tokenizer: Any, prompt: str) -> list[int]:
+    """The prompt between the special tokens that the tokenizer puts around every text: its start
+    and its end. A prompt that has them already is not given them twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ByT5's word about an end that is there already
+        ids = tokenizer.encode(prompt)
+    bare = tokenizer.encode(prompt, add_special_tokens=False)
+    around = len(ids) - len(bare)
+    at = next((i for i in range(around + 1) if ids[i : i + len(bare)] == bare), None)
+    if at is None:
+        return ids
+    before, after = ids[:at], ids[at + len(bare) :]
+    before = [] if bare[: len(before)] == before else before
+    after = [] if after and bare[-len(after) :] == after else after
+    return before + bare + after
 
 
 def read_references(tokenizer: Any, files: Iterable[str]) -> list[Document]:
