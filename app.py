@@ -306,6 +306,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     described.then(*priced, **_QUIET)
     for name in lanes.PRICED:
         parts[name].change(*priced, trigger_mode="always_last", **_QUIET)
+    parts["chat"].input(None, parts["chat"], parts["turn"], js=controls.CHATTING, **_QUIET)
     parts["leave"].click(leave, queue=False, **_QUIET)
     parts["preset"].input(None, None, parts["own"], js="() => ''", **_QUIET)
     demo.unload(leave)

@@ -20,15 +20,15 @@ from .settings import BACKENDS, COMPILE, K_RANGE, LENGTH_RANGE, LENGTHS, Setting
 
 DTYPES = ("auto", *settings.DTYPES, *settings.BITS)
 BAD_INPUT, FAILED, CLOSED_PIPE = 2, 1, 141
+TEXTS = ("--prompt", "--prompt-file", "--system", "--template-option")
+"""Options whose value may be any text, also one that begins with a dash."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit status. Nothing but ``--help`` leaves by SystemExit."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
     try:
-        args = parser().parse_args(argv)
+        args = parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
         status = args.command(args)
         sys.stdout.flush()
         return status
@@ -46,6 +46,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         reason = f"{type(e).__name__}: {e}".rstrip(": .\n")
         return _complain(f"Stairs failed: {reason}.", FAILED)
+
+
+def _open_streams() -> None:
+    """Has print work where a shell has closed a stream (``>&-``): Python has None there then, and
+    the next file that is opened would stand in its place."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """``--prompt -x`` as ``--prompt=-x``: argparse takes what begins with a dash for an option."""
+    found: list[str] = []
+    words = iter(argv)
+    for word in words:
+        value = next(words, None) if word in TEXTS else None
+        found.append(word if value is None else f"{word}={value}")
+    return found
 
 
 def _complain(sentence: str, status: int) -> int:
@@ -139,7 +161,9 @@ def _add_drafting(parser: argparse.ArgumentParser) -> None:
 
 def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--prompt", required=True, metavar="TEXT")
+    prompt = parser.add_mutually_exclusive_group(required=True).add_argument
+    prompt("--prompt", metavar="TEXT")
+    prompt("--prompt-file", metavar="FILE", help="a text file, or - for what comes in by a pipe")
     _add_drafting(parser)
     add("--length", metavar="POLICY", help=f"how many next: {', '.join(LENGTHS)}")
     add("--reference", nargs="+", default=(), metavar="FILE", help="texts that may be copied from")
@@ -157,6 +181,14 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add("--rule", metavar="RULE", help=f"of the dice: {' or '.join(RULES)} (default: the first)")
     add("--check", action="store_true", help="status 1 if a text differs by more than rounding")
     add("--chat", action="store_true", help="wrap the prompt in the chat template")
+    add("--system", default="", metavar="TEXT", help="a system prompt, with --chat")
+    add(
+        "--template-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="for the chat template, such as enable_thinking=false; may be repeated",
+    )
     add("--trace", metavar="FILE", help="save what happened, for show and for the page")
     _add_models(parser)
 

@@ -19,8 +19,8 @@ from .errors import InputError
 from .render import card, terminal
 from .render.cells import Paint, visible
 from .sampling import Sampling
-from .settings import AUTO, K_RANGE, Settings
-from .text import check_prompt
+from .settings import AUTO, K_RANGE, Settings, template_options
+from .text import check_prompt, read_prompt
 
 if TYPE_CHECKING:
     from .race import Runner
@@ -30,7 +30,7 @@ INTERRUPTED = 130
 
 def run(args: argparse.Namespace) -> int:
     (runner,) = runners = _runners(args, {args.drafter: args.drafter})
-    watch = _counts(runners) if args.json else _typewriter(runner)
+    watch = _counts(runners) if args.json else _typewriter()
     recordings, status = _decode(runners, args.trace, watch)
     both, compared = recordings, []
     if args.check and not status:
@@ -95,6 +95,8 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         max_new_tokens=args.max_new_tokens,
         backend=args.backend,
         chat=args.chat,
+        system=args.system,
+        template=template_options(args.template_option),
         numerics=args.numerics,
         sampling=_sampling(args),
         references=tuple(args.reference),
@@ -107,7 +109,8 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
     first = next(iter(settings))
     if len(settings) > 1 and lanes[first] == "none":
         settings[first] = base.alone()  # speedups are over the fastest plain decoding
-    check_prompt(args.prompt)
+    prompt = read_prompt(args.prompt_file) if args.prompt is None else args.prompt
+    check_prompt(prompt)
     if args.trace is not None:
         _check_writable(Path(args.trace))
     progress("Loading the models")
@@ -119,7 +122,7 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         if getattr(args, "what_if", False):
             progress("Measuring passes")
             pair.measure_prices(base.backend, base.numerics)
-        return [Runner(pair, args.prompt, s, name) for name, s in settings.items()]
+        return [Runner(pair, prompt, s, name) for name, s in settings.items()]
     finally:
         progress("")
 
@@ -177,10 +180,9 @@ def _decode(
     return recordings, status
 
 
-def _typewriter(runner: Runner) -> Callable[[int, trace.Event], None]:
+def _typewriter() -> Callable[[int, trace.Event], None]:
     """Prints the text as it comes; into a pipe, exactly the text."""
     tty = sys.stdout.isatty()
-    special = set(runner.pair.tokenizer.all_special_ids)
     typed: list[str] = []
 
     def type_(text: str) -> None:
@@ -189,9 +191,10 @@ def _typewriter(runner: Runner) -> Callable[[int, trace.Event], None]:
 
     def watch(_: int, record: trace.Event) -> None:
         if isinstance(record, trace.Step):
-            type_("".join(t.text for t in record.committed if t.id not in special))
+            type_("".join(t.text for t in record.committed))
         elif isinstance(record, trace.Run) and tty:
-            print(paint()(visible(record.prompt, "\n"), "2"), end="", flush=True)
+            apart = "\n" if record.encoded else ""
+            print(paint()(visible(record.prompt, "\n"), "2") + apart, end="", flush=True)
         elif isinstance(record, trace.Stop) and record.text.startswith("".join(typed)):
             # The rest is a character that never came to its end.
             type_(record.text[len("".join(typed)) :])

@@ -21,6 +21,7 @@ from .encoded import reads_apart
 from .errors import InputError
 from .pair import Pair
 from .quiet import quiet
+from .specs import split
 from .translate import difference
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
@@ -96,13 +97,13 @@ def locate(spec: str) -> tuple[str, str | None]:
         raise InputError(f"The bundled pair is missing: restore {folder}, or name another pair.")
     if folder.is_dir():
         raise InputError(f"{folder} holds no model: it needs target/ and draft/, or a config.json.")
-    target, _, second = spec.partition(":")
-    if not target or not second:
+    names = split(spec)
+    if names is None:
         raise InputError(
             f"There is no pair {spec!r:.80}: use bundled, a folder with target/ and draft/, or "
             "TARGET:DRAFT (folders or hub ids)."
         )
-    return target, second
+    return names
 
 
 def _load(name: str, where: Placement, folders: Mapping[str, Path]) -> Any:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import InputError
+from .specs import is_folder, split
 
 ZERO_GPU = find_spec("spaces") is not None
 KINDS = ("bundled", "presets", "any")
@@ -79,7 +80,7 @@ def label(asked: str) -> str:
     found = next((preset.label for preset in PRESETS if preset.spec == spec), None)
     if found or spec == first():
         return found or "This page's own pair"
-    return " after ".join(Path(name).name for name in spec.split(":"))
+    return " after ".join(Path(name).name for name in split(spec) or (spec,))
 
 
 def resolve(asked: str) -> str:
@@ -109,17 +110,9 @@ def resolve(asked: str) -> str:
     )
 
 
-def is_folder(name: str) -> bool:
-    """Whether there is such a folder, whatever was typed."""
-    try:
-        return bool(name) and Path(name).expanduser().is_dir()
-    except (OSError, RuntimeError, ValueError):
-        return False
-
-
 def _are_two(spec: str) -> bool:
-    names = spec.split(":")
-    return len(spec) <= _LONGEST and len(names) == 2 and all(map(_can_be_loaded, names))
+    names = split(spec) if len(spec) <= _LONGEST else None
+    return names is not None and all(map(_can_be_loaded, names))
 
 
 def _can_be_loaded(name: str) -> bool:

@@ -20,6 +20,7 @@ from .pair import Pair
 from .protocols import Kit, LengthPolicy
 from .scribe import Scribe
 from .settings import Settings
+from .specs import is_folder, split
 from .trace import Event, Recording, Run, Step, Stop
 
 WARM_UP_TOKENS = 8
@@ -187,8 +188,9 @@ class Runner:
 
 def _shared(spec: str) -> str:
     """What may go into a trace that people pass on: of a folder its name, not where it is."""
-    parts = [(part, Path(part).expanduser()) for part in spec.split(":")]
-    return ":".join(path.resolve().name if path.is_dir() else part for part, path in parts)
+    names = (spec,) if is_folder(spec) else split(spec) or (spec,)
+    folders = (Path(name).expanduser().resolve().name if is_folder(name) else "" for name in names)
+    return ":".join(folder or name for folder, name in zip(folders, names, strict=True))
 
 
 def race(

@@ -16,8 +16,8 @@ Named = TypeVar("Named", Token, Prediction)
 class Scribe:
     """Follows one run, so that a character split over tokens is spelled where it is completed.
 
-    ``weighs``: whether anybody reads how likely tokens were. ``apart``: whether the new text goes on
-    from none, the prompt being read by an encoder.
+    ``weighs``: whether anybody reads how likely tokens were. ``apart``: whether the new text goes
+    on from none, the prompt being read by an encoder.
     """
 
     def __init__(

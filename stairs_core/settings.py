@@ -96,7 +96,7 @@ def template_options(words: Iterable[str]) -> dict[str, Any]:
     Raises InputError for what has no name.
     """
     found = {}
-    for word in words:
+    for word in filter(str.strip, words):
         name, equals, value = word.partition("=")
         name, value = name.strip(), value.strip()
         if not equals or not name.isidentifier():
@@ -134,7 +134,8 @@ def _check_turn(system: object, template: object) -> None:
     if not isinstance(system, str) or any("\ud800" <= c <= "\udfff" for c in system):
         raise InputError("The system prompt is no text: type it again.")
     try:
-        assert isinstance(template, Mapping) and all(map(str.isidentifier, template))
+        assert isinstance(template, Mapping)
+        assert all(map(str.isidentifier, template))
         json.dumps(template, allow_nan=False).encode()
     except (AssertionError, RecursionError, TypeError, ValueError) as e:
         raise InputError(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import codecs
 import re
+import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -130,7 +132,7 @@ class Speller:
     def _decode(self, ids: list[int]) -> str:
         if self._by_name:
             names = self._tokenizer.convert_ids_to_tokens(ids)
-            return b"".join(map(letters, names)).decode("utf-8", "replace")
+            return b"".join(map(latin, names)).decode("utf-8", "replace")
         return self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
 
 
@@ -147,10 +149,10 @@ def names_are_bytes(tokenizer: Any) -> bool:
     decoding leaves out what is incomplete, so it is decoded by names."""
     ids = tokenizer.encode(_PROBE, add_special_tokens=False)
     names = tokenizer.convert_ids_to_tokens(ids)
-    return len(names) == len(_PROBE.encode()) and letters("".join(names)) == _PROBE.encode()
+    return len(names) == len(_PROBE.encode()) and latin("".join(names)) == _PROBE.encode()
 
 
-def letters(name: str) -> bytes:
+def latin(name: str) -> bytes:
     """The bytes that letters of Latin-1 stand for; a name of other letters is an added token's."""
     try:
         return name.encode("latin-1")
@@ -223,6 +225,24 @@ def _marked(tokenizer: Any, prompt: str) -> list[int]:
     before = [] if bare[: len(before)] == before else before
     after = [] if after and bare[-len(after) :] == after else after
     return before + bare + after
+
+
+def read_prompt(file: str) -> str:
+    """The text of a file, or ("-") of standard input, less the line end that closes a text file.
+
+    Raises InputError for what is no text, or too long.
+    """
+    what = "Standard input" if file == "-" else f"The prompt file {file}"
+    try:
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # PowerShell writes it
+        words = data.decode("utf-16" if wide else "utf-8-sig")
+    except (OSError, ValueError) as e:
+        raise InputError(f"{what} cannot be read: give a text in UTF-8.") from e
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{what} has more than {MAX_BYTES >> 20} MB: give a shorter text.")
+    return re.sub(r"\r?\n\Z", "", words)
 
 
 def read_references(tokenizer: Any, files: Iterable[str]) -> list[Document]:

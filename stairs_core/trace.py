@@ -192,8 +192,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The end of a lane. ``text``: the new text, which goes on from the prompt: what its tokens add,
-    and a last character of which there is only a part, as broken.
+    """The end of a lane. ``text``: the new text, which goes on from the prompt: what its tokens
+    add, and a last character of which there is only a part, as broken.
 
     ``noise``: where the text was seen to part from another lane's, how far rounding was measured
     to move a logit (see ``noise``). ``agrees``: a 1 or 0 for every new token: whether the draft,

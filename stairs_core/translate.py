@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from .text import Pending, Speller, byte_of, letters, names_are_bytes
+from .text import Pending, Speller, byte_of, latin, names_are_bytes
 
 PART = 512
 """Characters after which a text is cut, where a word begins; a part is encoded for itself."""
@@ -170,7 +170,7 @@ def _name_speller(tokenizer: Any) -> Callable[[str], bytes]:
     """Bytes from a token's name: byte-level names stand for bytes, as do letters of Latin-1 where
     tokens are bytes; others for letters, with a sign for the space, and bytes in words."""
     if names_are_bytes(tokenizer):
-        return letters
+        return latin
     signs = tokenizer.convert_ids_to_tokens(tokenizer.encode(" ", add_special_tokens=False))
     sign = signs[0][0] if signs else " "
     letters = {letter: byte for byte, letter in bytes_to_unicode().items()}

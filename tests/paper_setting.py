@@ -29,6 +29,7 @@ from stairs_core.lane import Lane
 from stairs_core.protocols import Choice, Outcome, Proposal, Text
 from stairs_core.scribe import Scribe
 from stairs_core.settings import BACKENDS, COMPILE, DTYPES
+from stairs_core.text import Wordless
 from stairs_core.trace import Step
 
 SHAPES = {  # d_model, layers a side, heads, d_kv, d_ff
@@ -63,16 +64,6 @@ class Planted:
         return token.new_tensor(self._script[len(text()) - self._start]), None
 
 
-class Speechless:
-    """Spells nothing: there is no tokenizer."""
-
-    def spell(self, *_: Any) -> tuple[str, tuple[()]]:
-        return "", ()
-
-    def spell_all(self, ids: list[int]) -> tuple[list[str], tuple[()]]:
-        return [""] * len(ids), ()
-
-
 class Setting:
     """Both models and a prompt. ``script``: what the draft says, once the text is known."""
 
@@ -94,7 +85,7 @@ class Setting:
         device = self.target.device
         check = verify.build(backend, bind(self.target, self.ids))
         drafter = Planted(bind(self.draft, self.ids), self.script, len(self.ids))
-        parts = self.greedy, Scribe(Speechless(), self.ids), Clock(device)  # type: ignore[arg-type]
+        parts = self.greedy, Scribe(Wordless(), self.ids), Clock(device)
         limits = Limits(len(self.ids) + new, "length")
         length = lengths.build("constant", k)
         steps = [*generate(self.ids, check, drafter, *parts, limits, length)]

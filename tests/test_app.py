@@ -31,7 +31,7 @@ def asking(**changes) -> dict:
         held |= {f"drafter{guesser}": name, f"k{guesser}": 5.0, f"auto{guesser}": False}
         held |= {f"backend{guesser}": "single_kv", f"strict{guesser}": False}
     held |= {"prompt": "Once upon a time", "length": 96.0, "seed": 7, "spec": ""}
-    held |= {"chat": False, "same": True, "pasted": "", "files": None}
+    held |= {"chat": False, "system": "", "options": "", "same": True, "pasted": "", "files": None}
     return held | changes
 
 
@@ -158,7 +158,8 @@ def test_bad_settings_are_one_sentence_and_leave_the_result(engine, asked, word)
 def test_every_widget_reaches_the_settings(engine):
     shared = {"length": 48.0, "chat": True, "strict-2": True, "backend-2": "single"}
     second = {"drafter-2": "lookup", "k-2": 3.0, "drafter-3": "hybrid", "auto-3": True}
-    play(drafter="hybrid", auto=True, **shared, **second)
+    turn = {"system": "Be brief.", "options": "enable_thinking=false\n\ntone=dry"}
+    play(drafter="hybrid", auto=True, **shared, **second, **turn)
     ((prompt, asked),) = engine.asked
     names = ["copying, else the draft model, K auto", "copying from the text, K 3"]
     names[1] += ", one pass, no cache, strict"
@@ -168,7 +169,15 @@ def test_every_widget_reaches_the_settings(engine):
     assert (second.drafter, second.k, second.length) == ("lookup", 3, "constant")
     for lane in (first, second, first.alone()):
         assert (lane.max_new_tokens, lane.chat) == (48, True)
+        assert lane.system == "Be brief."
+        assert lane.template == {"enable_thinking": False, "tone": "dry"}
     assert (second.backend, second.numerics) == ("single", "strict")
+
+
+def test_without_chat_its_fields_are_not_asked_for(engine):
+    play(system="Be brief.", options="enable_thinking=false")
+    ((_, asked),) = engine.asked
+    assert [(lane.system, lane.template) for lane in asked.values()] == [("", {})]
 
 
 def test_who_guesses_is_read_off_the_registry():

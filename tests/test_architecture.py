@@ -18,14 +18,15 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 STDLIB_ONLY = {
     f"{name}.py"
     for name in ("copies", "counts", "errors", "folders", "logs", "ngrams", "opening", "prices")
-    + ("sampling", "strict", "suffixes", "trace", "tracefile", "turns", "weights")
+    + ("sampling", "specs", "strict", "suffixes", "trace", "tracefile", "turns", "weights")
 }
 ALLOWED = {
     "errors.py": set(),
     "strict.py": set(),
     "weights.py": {"errors"},
     "sampling.py": {"errors"},
-    "presets.py": {"errors"},
+    "specs.py": set(),
+    "presets.py": {"errors", "specs"},
     "hub.py": {"errors"},
     "download.py": {"hub"},
     "room.py": {"devices", "errors", "pair"},
@@ -49,7 +50,8 @@ ALLOWED = {
     "rules.py": set(),
     "choice.py": {"protocols", "rules", "sampling"},
     "trees.py": set(),
-    "text.py": {"errors", "protocols"},
+    "chats.py": {"errors"},
+    "text.py": {"chats", "errors", "protocols"},
     "translate.py": {"text"},
     "kv.py": set(),
     "lane.py": {"kv", "protocols", "trees"},

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from recordings import recording
@@ -91,10 +90,10 @@ def test_run_on_a_terminal_dims_the_prompt_and_obeys_no_token(stairs, monkeypatc
 
 def test_special_tokens_are_not_typed(capsys):
     made = recording()
-    ended = made.steps[-1].committed[-1].id
-    tokenizer = SimpleNamespace(all_special_ids=[ended])
-    watch = commands._typewriter(SimpleNamespace(pair=SimpleNamespace(tokenizer=tokenizer)))
-    for record in (made.run, *made.steps):
+    last = made.steps[-1]
+    ended = replace(last.tokens[-1], text="", special="<|end|>")
+    watch = commands._typewriter()
+    for record in (made.run, *made.steps[:-1], replace(last, tokens=(ended,))):
         watch(0, record)
     watch(0, trace.Stop("eos", " é é\ufffd"))
     assert capsys.readouterr().out == " é é\ufffd"

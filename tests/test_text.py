@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import groupby
 
 import pytest
 from conftest import make_pieces, make_tokenizer
@@ -26,7 +27,7 @@ def tokenizer():
 
 @pytest.mark.parametrize("text", HARD)
 def test_pieces_join_to_the_text(tokenizer, text):
-    ids = tokenizer.encode(text, add_special_tokens=False)
+    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
     pieces, pending = Speller(tokenizer).spell_all(ids)
     assert "".join(pieces) == text
     assert pending == ()
@@ -39,7 +40,9 @@ def test_any_ids_spell_what_the_tokenizer_decodes(tokenizer):
     for _ in range(2000):
         ids = [rng.randrange(len(tokenizer)) for _ in range(rng.randrange(1, 24))]
         pieces, pending = speller.spell_all(ids)
-        whole = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        # A special token between the bytes of a character breaks it: it is not made whole again.
+        parts = [list(part) for end, part in groupby(ids, lambda i: i == 0) if not end]
+        whole = "".join(tokenizer.decode(part) for part in parts)
         assert "".join(pieces) + speller.flush(pending) == whole
 
 

@@ -16,6 +16,7 @@ _DICE = "Then the text depends on the seed alone, and must be the same in every 
 _STRICT = "The same bits however tokens are grouped into passes."
 _OWN = "A folder with target/ and draft/, or TARGET:DRAFT, folders or ids of the hub."
 _CHAT = "Only for a tokenizer that has one."
+_OPTIONS = "One a line, such as enable_thinking=false."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")
 _IDS = {
     "length": "max-new-tokens",
@@ -31,6 +32,7 @@ FILES = {"download": "Save trace", "replay": "Save replay"}
 """What can be saved of a run: the buttons' names and labels."""
 
 LINK = "() => location.hash.slice(1)"
+CHATTING = "chat => ({__type__: 'update', visible: chat})"
 BY_HAND = "auto => ({__type__: 'update', interactive: !auto})"
 NEW_SEED = "() => Math.floor(Math.random() * 2 ** 31)"
 
@@ -63,6 +65,7 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
         _slider("length", "New tokens", 8, 512, 96),
         _folded("sampling", "Sampling", _sampling()),
         _switch("chat", "Chat template", _CHAT, interactive=False),
+        Widget("turn", "Column", {"visible": False, "elem_classes": "st-guesser"}, _turn()),
         Widget(
             "preflight", "HTML", {"mount": "mountPreflight", "value": page.card(page.MEASURING)}
         ),
@@ -133,6 +136,14 @@ def _sampling() -> list[Widget]:
         ),
         _row("dice", [seed, _small("new-seed", "New seed")]),
         _switch("same", "Same dice for every lane", _DICE, value=True),
+    ]
+
+
+def _turn() -> list[Widget]:
+    """What else the chat template may be filled in with; there while chat is on."""
+    return [
+        _text("system", "System prompt", value="", lines=1, max_lines=6),
+        _text("options", "Template options", value="", info=_OPTIONS, lines=1, max_lines=4),
     ]
 
 

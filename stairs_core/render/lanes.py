@@ -8,7 +8,7 @@ from typing import Any
 
 from ..drafters import REGISTRY
 from ..sampling import Sampling
-from ..settings import AUTO, Settings
+from ..settings import AUTO, Settings, template_options
 from . import words
 
 GUESSERS = ("", "-2", "-3")
@@ -34,7 +34,7 @@ CHECKED = (
 """The widgets whose values Settings and Sampling check, and nobody before them."""
 
 ASKED = (
-    *("prompt", *CHECKED, "chat", "same", "pasted", "files"),
+    *("prompt", *CHECKED, "chat", "system", "options", "same", "pasted", "files"),
     *(f"{name}{guesser}" for guesser in GUESSERS for name in ("auto", "strict")),
 )
 """The widgets that a run is asked for with."""
@@ -45,7 +45,7 @@ LAID_OUT = (*(f"guesser{g}" for g in GUESSERS[1:]), *DRAFTING[1:], "add", "refer
 PRICED = ("drafter", "k", "auto", "backend", "strict")
 """What changes the card before a run: it tells of the first guesser."""
 
-HELD = tuple(dict.fromkeys((*ASKED, *LAID_OUT)))
+HELD = tuple(dict.fromkeys((*ASKED, *LAID_OUT, "turn")))
 """What settings that are taken from a link may change."""
 
 READ = {name: method.references for name, method in REGISTRY.items() if name != "none"}
@@ -60,9 +60,13 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
     ``asked``: values by the names of the widgets. ``folder``: where a pasted text may be kept while
     the race goes on.
     """
+    options = (asked.get("options") or "").splitlines()
+    told = asked["chat"]  # what is in its fields otherwise is not seen
     shared = {
         "max_new_tokens": whole(asked["length"]),
         "chat": asked["chat"],
+        "system": (asked.get("system") or "") if told else "",
+        "template": template_options(options) if told else {},
         "sampling": _sampling(asked),
     }
     texts = _references(asked, folder)
@@ -94,6 +98,8 @@ def held(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if f"k{guesser}" in values or f"auto{guesser}" in values:
             auto = {"interactive": not values.get(f"auto{guesser}")}
             updates[f"k{guesser}"] = updates.get(f"k{guesser}", {}) | auto
+    if "chat" in values:
+        updates["turn"] = {"visible": values["chat"]}
     updates["add"] = {"visible": not all(who)}
     updates["references"] = {"visible": any(READ.get(name or "") for name in who)}
     return updates

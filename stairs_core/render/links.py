@@ -25,7 +25,7 @@ from urllib.parse import unquote
 from .. import tracefile
 from ..drafters import REGISTRY
 from ..errors import InputError
-from ..settings import AUTO
+from ..settings import AUTO, option_words
 from ..trace import Recording, Run
 from . import lanes
 from .words import BACKENDS
@@ -72,6 +72,8 @@ def settings_of(run: Run, others: Sequence[Run]) -> dict[str, Any]:
         "prompt": one.prompt,
         "length": one.max_new_tokens,
         "chat": one.chat,
+        "system": one.system,
+        "options": "\n".join(option_words(one.template)),
         **{name: usual for name, (_, _, usual, *_) in lanes.SAMPLING.items()},
     }
     if one.sampling:
@@ -126,7 +128,7 @@ def checked(values: object) -> dict[str, Any]:
 
 _OF_EACH = {"auto": "switch", "strict": "switch", "k": "number", "backend": "backend"}
 _KINDS: dict[str, str] = {
-    **dict.fromkeys(("prompt", "pasted"), "text"),
+    **dict.fromkeys(("prompt", "pasted", "system", "options"), "text"),
     **dict.fromkeys(("chat", "same"), "switch"),
     **{f"{name}{g}": kind for g in lanes.GUESSERS for name, kind in _OF_EACH.items()},
     **dict.fromkeys(("length", "seed", *lanes.SAMPLING), "number"),

@@ -98,7 +98,8 @@ def _plain(recordings: Sequence[Recording]) -> str:
     said = ["<p>This replay needs JavaScript; below is the text that was written.</p>"]
     for recording in recordings:
         run = recording.run
-        text = visible(run.prompt + recording.stop.text, "\n")
+        apart = "\n" if run.encoded else ""
+        text = visible(f"{run.prompt}{apart}{recording.stop.text}", "\n")
         said.append(f"<h2>{_words(run.name)}</h2><pre>{markup.escape(text)}</pre>")
     return "".join(said)
 

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..sampling import Sampling
-from ..settings import AUTO, BITS, DTYPES, Settings
+from ..settings import AUTO, BITS, DTYPES, Settings, option_words
+from ..specs import split
 from ..trace import Run
 
 _BUNDLED = "bundled"
@@ -38,6 +39,7 @@ def python(run: Run) -> str:
         **_unusual(run),
     }
     lines = ["from stairs_core import Runner, Settings, load_pair"]
+    settings |= {n: value for n in ("system", "template") if (value := getattr(run, n))}
     arguments = [f"{name}={value!r}" for name, value in settings.items()]
     if run.sampling:
         lines.append("from stairs_core.sampling import Sampling")
@@ -59,7 +61,8 @@ def python(run: Run) -> str:
 
 def shell(run: Run) -> str:
     """For a POSIX shell; bash, zsh or ksh where the prompt holds control characters."""
-    words = (run.prompt, _spec(run), run.drafter, *run.references)
+    template = option_words(run.template)
+    words = (run.prompt, _spec(run), run.drafter, *run.references, run.system, *template)
     if any("\0" in word for word in words):
         return "# No command line can hold a NUL, and this prompt does: use Python.\n"
     if any(unicodedata.category(c) == "Cs" for word in words for c in word):
@@ -73,6 +76,8 @@ def shell(run: Run) -> str:
     ]
     options += [f"--dtype={_word(run.dtype)}", f"--device={_word(_device(run))}"]
     options += ["--chat"] if run.chat else []
+    options += [f"--system={_word(run.system)}"] if run.system else []
+    options += [f"--template-option={_word(word)}" for word in template]
     for name, value in _shaping(run.sampling).items() if run.sampling else ():
         options.append(f"--{name.replace('_', '-')}={_word(str(value))}")
     if run.references:
@@ -94,6 +99,8 @@ def generate(run: Run) -> str:
         options += [f"k={k}", f"backend={run.backend!r}"]
     if draft:
         options.append("assistant_model=draft")
+    if run.chat and run.eos_ids:
+        options.append(f"eos_token_id={[*run.eos_ids]}")
     return _code(
         *(f"# {sentence}" for sentence in _missing(run)),
         "import torch",
@@ -144,14 +151,32 @@ def _drawing(sampling: Sampling | None) -> list[str]:
 
 
 def _inputs(run: Run) -> list[str]:
+    if not run.chat and _marked(run):
+        at = f', device="{run.device}"' if _to(run) else ""
+        return [
+            "# The prompt has special tokens of its own, which are not put around it twice.",
+            f'inputs = {{"input_ids": torch.tensor([{[*run.prompt_ids]}]{at})}}',
+        ]
     if not run.chat:
         return [f'inputs = tokenizer(prompt, return_tensors="pt"){_to(run)}']
+    system = f'{{"role": "system", "content": {run.system!r}}}, ' if run.system else ""
     return [
-        'turn = [{"role": "user", "content": prompt}]',
+        f'chat = [{system}{{"role": "user", "content": prompt}}]',
         "inputs = tokenizer.apply_chat_template(",
-        '    turn, add_generation_prompt=True, return_dict=True, return_tensors="pt"',
+        "    chat,",
+        *([f"    **{run.template!r},"] if run.template else []),
+        "    add_generation_prompt=True,",
+        "    return_dict=True,",
+        '    return_tensors="pt",',
         f"){_to(run)}",
     ]
+
+
+def _marked(run: Run) -> bool:
+    """Whether the prompt itself names a special token that it begins or ends with."""
+    ends = (run.prompt_special.get(str(i)) for i in (*run.prompt_ids[:1], *run.prompt_ids[-1:]))
+    named = [name for name in ends if name]
+    return any(run.prompt.startswith(name) or run.prompt.endswith(name) for name in named)
 
 
 def _to(run: Run) -> str:
@@ -172,9 +197,8 @@ def _spec(run: Run) -> str:
 def _models(run: Run) -> tuple[str, str | None]:
     """Where target and draft are: folders, or ids of the hub."""
     spec = _FOLDER if _spec(run) == _BUNDLED else _spec(run)
-    first, _, second = spec.partition(":")
-    if second:
-        return first, second if run.draft else None
+    if two := split(spec, lambda _: False):
+        return two[0], two[1] if run.draft else None
     # A folder of one model is named after it; in one of two, they are called by what they are.
     alone = run.target.removesuffix(", widened") not in ("target", f"{_BUNDLED} target")
     return spec if alone else f"{spec}/target", f"{spec}/draft" if run.draft else None

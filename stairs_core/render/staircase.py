@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..trace import Recording, Step
+from ..trace import Prediction, Recording, Run, Step, Token
+from . import words
 from .cells import Paint, Styled, clip, clip_left, pad, visible, width
 
 # Status: marks around its text, its glyph in the strip of steps, its SGR parameters.
@@ -28,7 +29,7 @@ MEANING = (
 def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int) -> list[str]:
     """The rows of step ``index``, as the target saw them."""
     steps, step = recording.steps, recording.steps[index]
-    before = [*recording.run.prompt_tokens, *(t.text for s in steps[:index] for t in s.committed)]
+    before = [*_prompt(recording.run), *(_text(t) for s in steps[:index] for t in s.committed)]
     tree = "" if step.parents is None else " in a tree"
     title = (
         f"{name}, step {index + 1} of {len(steps)}: {len(step.drafted)} guessed{tree}, "
@@ -56,6 +57,19 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
     return lines
 
 
+def _prompt(run: Run) -> list[str]:
+    """The pieces of the prompt, special tokens by their names."""
+    names = {int(i): f"⟦{name}⟧" for i, name in run.prompt_special.items() if i.isdecimal()}
+    return [
+        piece + names.get(i, "")
+        for i, piece in zip(run.prompt_ids, run.prompt_tokens, strict=False)
+    ]
+
+
+def _text(token: Token | Prediction) -> str:
+    return token.text + words.special(token)
+
+
 def _path(step: Step) -> list[int]:
     """The rows from the kept one back to the text."""
     found = [step.kept]
@@ -66,9 +80,9 @@ def _path(step: Step) -> list[int]:
 
 def _said(step: Step, path: Sequence[int]) -> list[str]:
     """How the text goes on after every row: as the target took it, or would most likely."""
-    texts = [p.text for p in step.predictions]
+    texts = [_text(p) for p in step.predictions]
     for after, row in zip([len(step.tokens), *path], path, strict=False):
-        texts[row] = step.tokens[after - 1].text
+        texts[row] = _text(step.tokens[after - 1])
     return texts
 
 
@@ -76,7 +90,7 @@ def _row(step: Step, i: int, context: str, room: int) -> list[Styled]:
     """The text so far and the first ``i`` guesses, cut from the left where they are too many."""
     parts: list[Styled] = [(context, "2")]
     for token in step.drafted[:i]:
-        parts.append(("│" + clip(visible(token.text), room // 3), STYLES[token.status][3]))
+        parts.append(("│" + clip(visible(_text(token)), room // 3), STYLES[token.status][3]))
     sizes = [width(text) for text, _ in parts]
     if sum(sizes) <= room:
         return parts
@@ -99,7 +113,7 @@ def _branches(step: Step, room: int) -> list[tuple[int, list[Styled]]]:
         token, last = step.drafted[i], i == followers[step.rows[i]][-1]
         left, right, _, sgr = STYLES[token.status]
         line = f"{stem}{'└' if last else '├'} "
-        text = left + clip(visible(token.text), room - width(line) - 2) + right
+        text = left + clip(visible(_text(token)), room - width(line) - 2) + right
         found.append((i + 1, [(line, "2"), (text, sgr)]))
         below = clip_left(f"{stem}{' ' if last else '│'} ", room // 3)
         waiting += [(child, below) for child in reversed(followers.get(i + 1, []))]

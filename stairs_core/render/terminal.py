@@ -126,11 +126,15 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
         return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
     drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""
+    drawn += f", {told}" if (told := words.chat(run)) else ""
     how = f"{run.backend}{strict}{drawn}, {run.exactness}, {run.dtype}, {run.hardware}"
     setting = f"{models}, {words.drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
-    prompt = [("Prompt: ", "1"), (visible(run.prompt, "↵\n"), "2")]
-    return [*paint.wrap([(visible(text), "")], columns), *paint.wrap(prompt, columns)]
+    lines = paint.wrap([(visible(text), "")], columns)
+    for name, said in (("System prompt", run.system), ("Prompt", run.prompt)):
+        asked = [(f"{name}: ", "1"), (visible(said, "↵\n"), "2")]
+        lines += paint.wrap(asked, columns) if said else []
+    return lines
 
 
 def _lane(recording: Recording, paint: Paint, columns: int) -> list[str]:
@@ -154,7 +158,7 @@ def _text(steps: Sequence[Step]) -> list[Styled]:
     for status, tokens in groupby((t for s in steps for t in _told(s)), key=lambda t: t.status):
         # Only what is in the text begins a new line.
         newline = "↵\n" if status in ("accepted", "correction", "bonus") else "↵"
-        text = visible("".join(t.text for t in tokens), newline)
+        text = "".join(visible(t.text, newline) + visible(words.special(t)) for t in tokens)
         left, right, _, sgr = STYLES[status]
         # A space before a word stays outside its marks, where lines break.
         word = text.lstrip(" ") or text

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from ..trace import Event, Recording, Step, Token, event
+from ..trace import Event, Prediction, Recording, Step, Token, event
 
 STATUSES = ("accepted", "rejected", "unchecked", "correction", "bonus", "dropped")
 
@@ -41,7 +41,7 @@ def _pack(lane: int, step: Step) -> list[Any] | None:
     times = (step.draft_seconds, step.verify_seconds, step.other_seconds, step.elapsed)
     first = {row: t.id for t, row in reversed([*zip(step.tokens, step.rows, strict=True)])}
     said = [
-        _short(p.margin) if p.id == first.get(row) else [p.id, p.text, _short(p.margin)]
+        _short(p.margin) if p.id == first.get(row) else _prediction(p)
         for row, p in enumerate(step.predictions)
     ]
     return [
@@ -57,13 +57,20 @@ def _pack(lane: int, step: Step) -> list[Any] | None:
 
 
 def _token(token: Token) -> list[Any]:
-    """Id, text, status, probability, rank, the draft's probability, origin; less what is unknown
-    at the end."""
+    """Id, text, status, probability, rank, the draft's probability, origin, its name if it is
+    special; less what is unknown at the end."""
     origin = token.origin and [token.origin.document, token.origin.at]
     known = [_short(token.probability), token.rank, _short(token.draft_probability), origin]
+    known.append(token.special)
     while known and known[-1] is None:
         known.pop()
     return [token.id, token.text, STATUSES.index(token.status), *known]
+
+
+def _prediction(said: Prediction) -> list[Any]:
+    """Id, text, margin, and its name if it is special."""
+    name = [] if said.special is None else [said.special]
+    return [said.id, said.text, _short(said.margin), *name]
 
 
 def _short(value: float | None) -> float | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..drafters import REGISTRY
 from ..sampling import Sampling
-from ..settings import Settings
-from ..trace import Run
+from ..settings import Settings, option_words
+from ..trace import Prediction, Run, Token
 
 _CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
 """What else may shape a draw, and the value that changes nothing."""
@@ -46,6 +46,20 @@ def checking(run: Run | Settings, *, usual: bool = False) -> list[str]:
 def drafting(run: Run) -> str:
     """How many tokens a run drafts in a step, in a few words; the trace's own: not yet harmless."""
     return _DRAFTING.get(run.length, "K {k} at most ({length})").format(k=run.k, length=run.length)
+
+
+def chat(run: Run) -> str:
+    """With what the chat template was filled in, if it was."""
+    if not run.chat:
+        return ""
+    parts = ["a system prompt"] if run.system else []
+    parts += option_words(run.template)
+    return " with ".join(filter(None, ["chat template", " and ".join(parts)]))
+
+
+def special(token: Token | Prediction) -> str:
+    """The name of a special token between brackets of its own; nothing for a piece of text."""
+    return f"⟦{token.special}⟧" if token.special else ""
 
 
 def sampled(sampling: Sampling | None) -> str:
