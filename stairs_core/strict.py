@@ -24,7 +24,7 @@ def build(cls: type[T], raw: dict[str, Any]) -> T:
                 values[field.name] = convert(raw[field.name], hints[field.name])
             except TypeError as e:
                 raise TypeError(f"`{field.name}`") from e
-        elif field.default is dataclasses.MISSING:
+        elif field.default is field.default_factory is dataclasses.MISSING:
             raise TypeError(f"`{field.name}`")
     return cls(**values)
 

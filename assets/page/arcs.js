@@ -86,7 +86,7 @@
       this.lead = lead;
       this.runs = [];
       this.cells = []; // the columns of every step
-      this.places = lead.run.prompt_tokens.map((text) => Stairs.column({ text }, lead.run, "st-col st-prompt"));
+      this.places = Stairs.prompted(lead.run).map((token) => Stairs.column(token, lead.run, "st-col st-prompt"));
       this.count = this.places.length;
       this.boxes = new Map(); // document -> its box
       this.index = -1;
@@ -177,7 +177,7 @@
     }
 
     tell({ step, tokens, held }) {
-      const text = Stairs.visible(tokens.map((t) => t.text).join("").slice(0, 80));
+      const text = Stairs.visible(Stairs.shown(tokens).slice(0, 80));
       const where = Stairs.copied(tokens).replace(/^Copied |\.$/g, "");
       return `Step ${step.index + 1} copied “${text}” ${where}: ${held || "none"} of ${tokens.length} held.`;
     }

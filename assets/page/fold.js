@@ -20,15 +20,15 @@
     const event = { type: "step", lane, index: steps.length, start, accepted, draft_seconds, verify_seconds,
       other_seconds, elapsed, stop: stop || null };
     if (parents) event.parents = parents;
-    event.tokens = tokens.map(([id, text, status, probability, rank, draft, origin], i) => ({
+    event.tokens = tokens.map(([id, text, status, probability, rank, draft, origin, special], i) => ({
       id, text, status: STATUSES[status], source: i < tokens.length - 1 ? source : "target",
-      probability, rank, draft_probability: draft, origin: origin && { document: origin[0], at: origin[1] },
+      probability, rank, draft_probability: draft, origin: origin && { document: origin[0], at: origin[1] }, special,
     }));
     const { rows } = places(event);
     event.predictions = said.map((told, row) => {
-      if (Array.isArray(told)) return { id: told[0], text: told[1], margin: told[2] };
-      const { id, text } = event.tokens[rows.indexOf(row)];
-      return { id, text, margin: told };
+      if (Array.isArray(told)) return { id: told[0], text: told[1], margin: told[2], special: told[3] };
+      const { id, text, special } = event.tokens[rows.indexOf(row)];
+      return { id, text, margin: told, special };
     });
     return event;
   }
@@ -175,15 +175,25 @@
     return ranges;
   }
 
+  // The tokens of a prompt.
+  const prompted = ({ prompt_tokens, prompt_ids, prompt_special = {} }) =>
+    prompt_tokens.map((text, i) => ({ id: prompt_ids[i], text, special: prompt_special[prompt_ids[i]] }));
+
+  // Tokens as one text, special ones by their names.
+  const shown = (tokens) => tokens.map((t) => t.text + named(t)).join("");
+
+  // A special token is no text: its name stands between brackets of its own.
+  const named = ({ special }) => (special ? `⟦${special}⟧` : "");
+
   // The text just before a step: the last few characters of what the lane held.
   function before(lane, index, length) {
     let text = "";
     for (let i = index - 1; i >= 0 && text.length < length; i--) {
-      text = lane.steps[i].tokens.filter(committed).map((t) => t.text).join("") + text;
+      text = shown(lane.steps[i].tokens.filter(committed)) + text;
     }
-    if (text.length < length) text = lane.run.prompt_tokens.join("").slice(-length) + text;
+    if (text.length < length) text = shown(prompted(lane.run)).slice(-length) + text;
     return text.slice(-length);
   }
 
-  Object.assign(Stairs, { unpack, Fold, look, telling, committed, guesses, path, taken, origins, before, stepsBy });
+  Object.assign(Stairs, { unpack, Fold, look, telling, committed, guesses, path, taken, origins, prompted, shown, named, before, stepsBy });
 })((globalThis.Stairs ??= {}));

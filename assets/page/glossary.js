@@ -7,6 +7,8 @@
   // id: [the word, what it means, other ways in which captions say it]
   const WORDS = {
     token: ["token", "A piece of text as a model reads and writes it: a word, a part of one, or a mark."],
+    special: ["special token", "A token that is no text but tells the model something, such as where a text or a " +
+      "turn begins and ends. It is shown by its name, in brackets: ⟦…⟧.", "special tokens"],
     context: ["context", "The text so far, prompt included: what both models go on from."],
     target: ["target", "The large model. The text is the one it would write alone.", "target alone"],
     draft: ["draft", "The small model that guesses the next few tokens; also such a guess. Guesses may also be " +

@@ -3,6 +3,7 @@
   "use strict";
 
   const { el, set } = Stairs;
+  const SPECIAL = "A special token: it tells the model something and is no part of the text";
 
   class LaneCard {
     constructor(name) {
@@ -32,7 +33,8 @@
       set(this.name, Stairs.readable(run.name));
       this.text.setAttribute("aria-label", `Text of the lane ${Stairs.readable(run.name)}`);
       // What stands at each place of the text, counted in tokens from 0; see `mark`.
-      this.places = run.prompt_tokens.map((piece) => el("span", "st-prompt", Stairs.readable(piece)));
+      this.places = Stairs.prompted(run).map((token) =>
+        special(el("span", "st-prompt", Stairs.readable(Stairs.shown([token]))), token));
       this.words.append(...this.places);
       this.marked = [];
     }
@@ -66,7 +68,7 @@
 
     token(token, i, plain) {
       const kept = Stairs.committed(token);
-      const span = el("span", `st-t ${plain ? "plain" : token.status}`, this.spell(token));
+      const span = special(el("span", `st-t ${plain ? "plain" : token.status}`, this.spell(token)), token);
       if (kept && /^\n+$/.test(token.text)) span.classList.add("end");
       if (token.origin) span.classList.add("copied");
       span.dataset.token = i;
@@ -77,6 +79,7 @@
     // A line end that was not kept must not end a line. Spaces are dots where they are asked for.
     spell(token) {
       if (this.lane.run.engine) return "▢ "; // a log of counts
+      if (token.special) return Stairs.cell(token);
       const kept = Stairs.committed(token);
       if (!this.spaces) return Stairs.readable(kept ? token.text : token.text.replace(/\n/g, "↵"));
       return Stairs.visible(token.text) + (kept ? "\n".repeat(token.text.split("\n").length - 1) : "");
@@ -92,7 +95,7 @@
           if (token) set(span, this.spell(token));
         }
       });
-      this.lane?.run.prompt_tokens.forEach((text, i) =>
+      Stairs.prompted(this.lane?.run || { prompt_tokens: [] }).forEach(({ text, special }, i) => special ||
         set(this.places[i], spaces ? Stairs.visible(text).replace(/↵/g, "↵\n") : Stairs.readable(text)));
     }
 
@@ -133,6 +136,14 @@
       const seen = place.top > box.top + 8 && place.bottom < box.bottom - 8;
       if (!seen) this.text.scrollTop += (place.top - box.top - box.height * 0.4) / (this.text.currentCSSZoom || 1);
     }
+  }
+
+  // A chip, where a token is no text.
+  function special(span, token) {
+    if (!token.special) return span;
+    span.classList.add("st-special");
+    span.title = SPECIAL;
+    return span;
   }
 
   // All lanes, and what is pointed at in their texts.

@@ -62,7 +62,7 @@
   }
 
   function spell(cell, token, run) {
-    const text = run.engine ? "" : Stairs.visible(token.text).slice(0, CLIP);
+    const text = run.engine ? "" : Stairs.cell(token).slice(0, CLIP);
     Stairs.set(cell, text);
     cell.title = text.length > 6 ? text : "";
   }

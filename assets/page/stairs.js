@@ -77,9 +77,9 @@
         row.append(light);
       }
       cell("context", context, 1);
-      for (let j = 0; j < i; j++) cell(step.tokens[j].status, Stairs.visible(step.tokens[j].text), j + 2);
+      for (let j = 0; j < i; j++) cell(step.tokens[j].status, Stairs.cell(step.tokens[j]), j + 2);
       const own = step.tokens.at(-1).status;
-      const text = Stairs.visible((Stairs.taken(step, i) || said).text);
+      const text = Stairs.cell(Stairs.taken(step, i) || said);
       const end = cell(`says ${kind === "keep" ? own : kind}`, text, i + 2);
       end.tabIndex = i === step.kept ? 0 : -1;
       end.setAttribute("aria-label", this.words(i));
@@ -102,11 +102,11 @@
       for (let line = 1; waiting.length;) {
         const { i, nth, level, from } = waiting.pop();
         if (nth) line += 1;
-        const { status, text } = step.tokens[i];
+        const { status } = step.tokens[i];
         const link = el("span", `st-link ${status}${nth ? "" : " first"}`);
         link.setAttribute("aria-hidden", "true");
         link.style.gridArea = `${from} / ${2 * level - 2} / ${line + 1}`;
-        const node = this.node(i === last ? `says ${status}` : status, Stairs.visible(text), line, level);
+        const node = this.node(i === last ? `says ${status}` : status, Stairs.cell(step.tokens[i]), line, level);
         node.dataset.row = i;
         node.tabIndex = i === last ? 0 : -1;
         node.setAttribute("aria-label", this.words(i));

@@ -13,12 +13,13 @@
     const plain = !Stairs.guesses(lane);
     const first = token.rank === 1 || said.id === token.id;
     const rows = [
+      ["kind", token.special ? "special token: no part of the text" : ""],
       ["status", Stairs.MEANING[plain ? "plain" : token.status]],
       ["by", own ? "the target" : `${Stairs.readable(token.source)}${token.status === "accepted" ? ", free" : ""}`],
       ["target's probability", token.probability === undefined ? "" :
         `${Stairs.percent(token.probability)}, its ${Stairs.ranked(token.rank)} choice`],
       ["draft's probability", Stairs.percent(token.draft_probability)],
-      ["target would say", first || lane.run.engine ? "" : `${Stairs.visible(said.text)} (token ${said.id})`],
+      ["target would say", first || lane.run.engine ? "" : `${Stairs.cell(said)} (token ${said.id})`],
       ["margin", lane.run.engine ? "" : `${said.margin.toPrecision(3)} logits, first over second choice`],
       ["copied", Stairs.copied([token]).replace(/^Copied /, "")],
       ["step", `${step.index + 1}, place ${i + 1} of ${step.tokens.length}`],
@@ -38,7 +39,7 @@
 
     show(span, lane, step, token) {
       this.title.textContent = lane.run.engine ? "no text in this log" :
-        `${Stairs.visible(token.text)}  · token ${token.id}`;
+        `${Stairs.cell(token)}  · token ${token.id}`;
       this.rows.replaceChildren(...told(lane, step, token).flatMap(([name, value]) =>
         [el("dt", "", name), el("dd", "", value)]));
       this.node.hidden = false;

@@ -32,8 +32,13 @@
     return readable(marked.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "·"));
   }
 
+  // A token in one cell.
+  const cell = (token) => (token.special ? (token.text && visible(token.text)) + readable(Stairs.named(token))
+    : visible(token.text));
+
   // A token in a sentence, spaces left out, unless that would make it look like `other`.
   function quote(token, other) {
+    if (token.special) return `the special token ${cell(token)}`;
     const bare = token.text.trim();
     const alike = other && other.id !== token.id && other.text.trim() === bare;
     return `“${(!alike && readable(bare)) || visible(token.text)}”`;
@@ -100,7 +105,7 @@
 
   // The text of several tokens, the last of it where it is long.
   function run(tokens) {
-    const text = readable(tokens.map((t) => t.text).join("").trim()).replace(/\n/g, "↵");
+    const text = readable(Stairs.shown(tokens).trim()).replace(/\n/g, "↵");
     return `“${text.length > 40 ? `…${text.slice(-40)}` : text}”`;
   }
 
@@ -181,6 +186,6 @@
   const seconds = (s) => (s < 0.9995 ? `${(s * 1000).toFixed(s < 0.0995 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 
   Object.assign(Stairs, {
-    MEANING, readable, visible, quote, headline, explain, row, node, copied, percent, ranked, number, seconds,
+    MEANING, readable, visible, cell, quote, headline, explain, row, node, copied, percent, ranked, number, seconds,
   });
 })((globalThis.Stairs ??= {}));
