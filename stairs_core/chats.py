@@ -55,7 +55,8 @@ def _fill(tokenizer: Any, chat: list[dict[str, str]], template: Mapping[str, Any
             chat, add_generation_prompt=True, return_dict=False, **template
         )
     except Exception as e:  # templates are programs, and raise what they like
-        reason = " ".join(str(e).split())[:200].rstrip(".") or type(e).__name__
+        first = " ".join(str(e).split()).split(". ")[0][:200]
+        reason = first.rstrip(".!") or type(e).__name__
         raise InputError(
             f"The target's chat template does not take this chat ({reason}): change the system "
             "prompt or the template options, or switch chat off."
