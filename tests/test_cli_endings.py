@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures are imported, then named by the tests)
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -177,3 +178,63 @@ def test_a_closed_pipe_is_quiet(trace_file):
     done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", ["1", "2", "12", "012"])
+def test_a_closed_stream_is_no_failure(closed, tiny_pair_dir, tmp_path):
+    """As a shell closes it (``>&-``); the file that is opened next must not stand in its place."""
+    file = tmp_path / "t.jsonl"
+    command = [sys.executable, "-m", "stairs_core", *decode("--trace", str(file))]
+    command += ["--pair", str(tiny_pair_dir), "--compile", "off"]
+    kept = {n: subprocess.PIPE for n, fd in (("stdout", "1"), ("stderr", "2")) if fd not in closed}
+    shell = f'exec "$@" {" ".join(f"{fd}>&-" for fd in closed)}'
+    done = subprocess.run(["sh", "-c", shell, "sh", *command], cwd=ROOT, **kept)
+    assert done.returncode == 0, done.stderr
+    (saved,) = tracefile.read(file)
+    if "1" not in closed:
+        assert done.stdout.decode() == saved.stop.text + "\n"
+    if "2" not in closed:
+        assert b"tok/call" in done.stderr
+
+
+@pytest.mark.parametrize("prompt", ["-x", "--json", "--prompt", "-- --pair", "-", "=", "--k=3"])
+def test_a_prompt_may_look_like_an_option(stairs, prompt, tmp_path):
+    for words in (["--prompt", prompt], [f"--prompt={prompt}"]):
+        file = tmp_path / "t.jsonl"
+        assert stairs("run", *words, "--trace", str(file), "--max-new-tokens", "1")[0] == 0
+        assert tracefile.read(file)[0].run.prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("data", "prompt"),
+    [
+        (b"A fox\n", "A fox"),
+        (b"A fox\r\n", "A fox"),
+        (b" A fox\n\nran\n\n", " A fox\n\nran\n"),
+        ("naïve 🦊".encode(), "naïve 🦊"),
+        (b"\xef\xbb\xbfA fox", "A fox"),
+        ("A fox\r\n".encode("utf-16"), "A fox"),
+    ],
+)
+def test_a_prompt_comes_from_a_file_or_a_pipe(stairs, tmp_path, monkeypatch, data, prompt):
+    (tmp_path / "-prompt.txt").write_bytes(data)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+    for name in ("-prompt.txt", str(tmp_path / "-prompt.txt"), "-"):
+        more = ("--trace", "t.jsonl", "--max-new-tokens", "1")
+        assert stairs("run", "--prompt-file", name, *more)[0] == 0
+        assert tracefile.read("t.jsonl")[0].run.prompt == prompt
+
+
+def test_a_prompt_file_that_will_not_do_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bytes").write_bytes(b"\xff\x80")
+    (tmp_path / "empty").write_bytes(b" \n")
+    (tmp_path / "long").write_bytes(b"x" * (4 * 2**20 + 1))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    asked = {"bytes": "cannot be read", "empty": "is empty", "long": "more than 4 MB"}
+    for name, words in (*asked.items(), ("none", "cannot be read"), (".", "cannot be read")):
+        status = cli.main(["run", "--prompt-file", str(tmp_path / name)])
+        assert words in refused(status, *capsys.readouterr())
+    assert "is empty" in refused(cli.main(["run", "--prompt-file", "-"]), *capsys.readouterr())
+    both = cli.main(["run", "--prompt", "x", "--prompt-file", "y"])
+    assert "not allowed with" in refused(both, *capsys.readouterr())
