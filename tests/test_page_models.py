@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from browsing import LIVE, ready, run
-from conftest import make_model, perturb, save_pair
+from conftest import make_model, make_tokenizer, perturb, save_pair
 from playwright.sync_api import Page, expect
 
 pytest_plugins = ["visits"]
@@ -145,3 +147,39 @@ def test_the_card_before_a_run(visit):
     expect(summary).to_contain_text("reference", timeout=LIVE)
     expect(card.locator("dt")).to_have_count(0)
     assert summary.inner_text().endswith(".")
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory):
+    """A pair with a chat template that has a system prompt, an option and marks of its own."""
+    tokenizer = make_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|eot|>"]})
+    turns = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|eot|>\n{% endfor %}"
+    tokenizer.chat_template = turns + "assistant ({{ tone }}): "
+    target = make_model(layers=4, vocab_size=len(tokenizer))
+    folder = tmp_path_factory.mktemp("chat") / "birch"
+    return save_pair(folder, target, perturb(target), tokenizer)
+
+
+def test_a_chat_takes_a_system_prompt_and_options_and_shows_its_marks(visit, chatty):
+    page = visit()
+    ready(page)
+    expect(page.locator("#chat input")).to_be_disabled()
+    assert not page.locator("#turn").is_visible()
+    _ask(page, str(chatty))
+    expect(page.locator("#chat input")).to_be_enabled(timeout=LIVE)
+    page.locator("#chat input").check()
+    page.locator("#system textarea, #system input").fill("Be brief.")
+    page.locator("#options textarea, #options input").fill("tone=dry")
+    run(page, "hi fox", 8)
+    lane = page.locator(".st-lane").first
+    expect(lane).to_contain_text("system: Be brief.", timeout=LIVE)
+    expect(lane).to_contain_text("assistant (dry):")
+    marks = lane.locator(".st-prompt.st-special")
+    expect(marks).to_have_text(["⟦<|eot|>⟧"] * 2)
+    expect(marks.first).to_have_attribute("title", re.compile("special token"))
+    page.locator("#options textarea, #options input").fill("tone")
+    page.locator("#run").click()
+    expect(page.locator("#notice .st-notice")).to_contain_text("write NAME=VALUE", timeout=LIVE)
+    page.locator("#chat input").uncheck()
+    expect(page.locator("#turn")).to_be_hidden()

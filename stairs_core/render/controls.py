@@ -65,7 +65,7 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
         _slider("length", "New tokens", 8, 512, 96),
         _folded("sampling", "Sampling", _sampling()),
         _switch("chat", "Chat template", _CHAT, interactive=False),
-        Widget("turn", "Column", {"visible": False, "elem_classes": "st-guesser"}, _turn()),
+        Widget("turn", "Column", {"visible": False}, _turn()),
         Widget(
             "preflight", "HTML", {"mount": "mountPreflight", "value": page.card(page.MEASURING)}
         ),
