@@ -177,6 +177,31 @@ def sampled(lanes: list[Recording], rule: str) -> list[Recording]:
     ]
 
 
+def special(lanes: list[Recording], name: str = "<|end|>") -> list[Recording]:
+    """``lanes`` with a special token before the prompt, and as their last one."""
+
+    def told(record, last: int):
+        ends = record.id == last
+        return replace(record, text="", special=name) if ends else record
+
+    def ended(lane: Recording) -> Recording:
+        last, run = lane.steps[-1].committed[-1].id, lane.run
+        steps = tuple(
+            replace(
+                s,
+                tokens=tuple(told(t, last) for t in s.tokens),
+                predictions=tuple(told(p, last) for p in s.predictions),
+            )
+            for s in lane.steps
+        )
+        first = str(run.prompt_ids[0])
+        pieces = ("", *run.prompt_tokens[1:])
+        run = replace(run, prompt_tokens=pieces, prompt_special={first: name})
+        return replace(lane, run=run, steps=steps)
+
+    return [ended(lane) for lane in lanes]
+
+
 def odds(lanes: list[Recording]) -> list[Recording]:
     """``lanes``, every token with probabilities, and a rank: rarer by the token."""
     known = [(0.5, 1, 0.9), (0.0004, 3, 0.25), (0.12, 21, 0.004), (1.0, 112, 0.999)]

@@ -173,6 +173,7 @@ def test_spaces_and_wrong_guesses_are_shown_on_demand(visit, made):
 
 def test_what_is_sent_is_the_trace(visit):
     lanes = [*page_runs.four(), *page_runs.pair([*page_runs.HOSTILE, "\ud83d"])]
+    lanes += page_runs.special(page_runs.pair())
     fold = "text => { const fold = new Stairs.Fold(); fold.push(text); return fold.lanes.flatMap("
     read = f"{fold} lane => [lane.run, ...lane.steps, lane.stop]) }}"
     read = visit().evaluate(read, wire.lines(lanes))

@@ -322,3 +322,26 @@ def test_every_text_of_a_view_can_be_read(visit, made, theme):
     for view in VIEWS:
         page.locator(f"#tab-{view}").click()
         assert page.evaluate(contrast, 4.5) == []
+
+
+def test_a_special_token_is_shown_as_what_it_is(visit, tmp_path):
+    lanes = page_runs.special(page_runs.pair(page_runs.words(page_runs.STORY)[:12]))
+    tracefile.write(tmp_path / "special.jsonl", lanes)
+    page = visit()
+    open_trace(page, tmp_path / "special.jsonl")
+    marks = page.locator(".st-lane .st-special")
+    expect(marks).to_have_text(["⟦<|end|>⟧"] * 4)  # before the prompt and at the end, twice
+    edge = marks.first.evaluate("n => getComputedStyle(n).boxShadow")
+    assert "inset" in edge
+    page.get_by_label("spaces as ·").check()
+    expect(marks).to_have_text(["⟦<|end|>⟧"] * 4)
+    page.locator(".st-scrub").focus()
+    page.keyboard.press("End")
+    assert "⟦<|end|>⟧" in page.locator(".st-stairs").inner_text()
+    expect(page.locator(".st-views .st-explain").first).to_contain_text(
+        "the special token ⟦<|end|>⟧"
+    )
+    marks.last.hover()
+    expect(page.locator("#token-card")).to_contain_text("special token: no part of the text")
+    page.get_by_role("tab", name="Same text").click()
+    expect(page.locator(".st-aligned").first).to_contain_text("⟦<|end|>⟧")

@@ -256,3 +256,12 @@ def test_what_was_drawn_stands_in_the_stairs():
     assert "sampled, temperature 0.8, top-p 0.9, seed 7, distribution-exact" in drawn
     for token in lane.steps[1].committed:
         assert f"→ {token.text} " in drawn
+
+
+def test_a_special_token_is_drawn_by_its_name_and_is_no_text():
+    lanes = page_runs.special(page_runs.pair(page_runs.words(page_runs.STORY)[:12]))
+    whole = terminal.draw(lanes, 300)
+    assert whole.count("⟦<|end|>⟧") == 2  # one a lane, where it ends
+    last = len(lanes[1].steps)
+    assert "→ ⟦<|end|>⟧" in terminal.draw(lanes[1:], 100, step=last)
+    assert "⟦<|end|>⟧" in terminal.draw(lanes[1:], 300, step=1).split("→")[0]

@@ -26,9 +26,9 @@
     }));
     const { rows } = places(event);
     event.predictions = said.map((told, row) => {
-      if (Array.isArray(told)) return { id: told[0], text: told[1], margin: told[2], special: told[3] };
-      const { id, text, special } = event.tokens[rows.indexOf(row)];
-      return { id, text, margin: told, special };
+      const same = event.tokens[rows.indexOf(row)];
+      const [id, text, margin, special] = Array.isArray(told) ? told : [same.id, same.text, told, same.special];
+      return special ? { id, text, margin, special } : { id, text, margin };
     });
     return event;
   }
