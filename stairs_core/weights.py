@@ -15,7 +15,7 @@ def check_folder(name: str) -> bool:
     """Whether ``name`` is a folder; if so, its weights are whole safetensors, else InputError."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        if name.startswith((".", "/", "~")) or name.count("/") > 1 or {*name} & {"\\", ":"}:
             raise InputError(f"There is no folder {name}: check its path.")
         return False
     if not (folder / "config.json").is_file():

@@ -6,7 +6,7 @@ import pytest
 
 from stairs_core import presets
 from stairs_core.errors import InputError
-from stairs_core.models import locate
+from stairs_core.models import load_pair, locate
 from stairs_core.race import _shared
 from stairs_core.specs import split
 
@@ -50,3 +50,5 @@ def test_folders_with_colons_are_found(tmp_path, monkeypatch):
     assert _shared(spec) == "a:b:d"
     with pytest.raises(InputError, match="There is no pair"):
         locate(r"C:\nowhere")
+    with pytest.raises(InputError, match=r"There is no folder C:\\t"):
+        load_pair(r"C:\t:C:\d", "cpu")
