@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig
 
+from . import defaults
 from .encoded import reads_apart, start_ids
 from .lane import Lane
 from .quiet import quiet
@@ -27,20 +27,24 @@ Peer = Callable[["Pair", list[int], int], list[int]]
 def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) -> list[int]:
     """``generate(do_sample=False)`` of the target."""
     inputs = torch.tensor([ids], device=pair.device)
-    given, decoder = ids, {}
+    given, forced, decoder = ids, 0, {}
     if reads_apart(pair.target):
         given = start_ids(pair.target)
-        decoder = {"decoder_input_ids": torch.tensor([given], device=pair.device)}
+        forced = len(given) - 1  # a first token that we give, and ``generate`` writes
+        decoder = {"decoder_input_ids": torch.tensor([given[:1]], device=pair.device)}
     with quiet():  # it warns of options that it passes to itself
-        config = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=min(new, pair.for_prompt(ids).context_length - len(ids)),
-            decoder_start_token_id=given[0] if decoder else None,
-            eos_token_id=sorted(pair.eos_ids) or None,
-            pad_token_id=min(pair.eos_ids, default=0),
+        # In the place of the model's own, which may ask for what we leave out too.
+        config = defaults.config(pair.target, None)
+        values = {
+            "max_new_tokens": min(new, pair.for_prompt(ids).context_length - len(ids)) + forced,
+            "max_length": None,
+            "decoder_start_token_id": given[0] if decoder else None,
+            "eos_token_id": sorted(pair.eos_ids) or None,
+            "pad_token_id": min(pair.eos_ids, default=0),
             **{name: value for name, value in options.items() if name != "assistant_model"},
-        )
-        # In the place of the model's own, which may ask for more than greedy decoding.
+        }
+        for name, value in values.items():
+            setattr(config, name, value)
         with _changed(pair.target, {"generation_config": config}):
             out = pair.target.generate(
                 inputs,

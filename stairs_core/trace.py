@@ -137,7 +137,8 @@ class Run:
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
     trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
     for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
-    reads, and the stairs do not stand on.
+    reads, and the stairs do not stand on. ``defaults``: of the target's generation config, those
+    that shaped the text, and ``left_out``, those that were not kept to; each as ``name=value``.
     """
 
     name: str
@@ -167,6 +168,8 @@ class Run:
     engine: str | None = None
     pair: str | None = None
     encoded: int = 0
+    defaults: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property

@@ -147,7 +147,8 @@ def _setting(lanes: Sequence[Recording]) -> str:
         (one,) = guessing
         parts += [] if one.drafter == "model" else [words.guesser(one.drafter)]
         parts += [words.drafting(one), *words.checking(one, usual=True)]
-    return ", ".join(filter(None, [*parts, words.sampled(run.sampling), run.exactness]))
+    drawn = words.sampled(run.sampling), words.defaults(run)
+    return ", ".join(filter(None, [*parts, *drawn, run.exactness]))
 
 
 def _models(runs: Sequence[Run]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..drafters import REGISTRY
 from ..sampling import Sampling
 from ..settings import Settings
@@ -46,6 +48,17 @@ def checking(run: Run | Settings, *, usual: bool = False) -> list[str]:
 def drafting(run: Run) -> str:
     """How many tokens a run drafts in a step, in a few words; the trace's own: not yet harmless."""
     return _DRAFTING.get(run.length, "K {k} at most ({length})").format(k=run.k, length=run.length)
+
+
+def defaults(run: Run) -> str:
+    """What the target's own generation config does to the text, and what of it is left out."""
+    return told_defaults(run.defaults, run.left_out)
+
+
+def told_defaults(applied: Sequence[str], left_out: Sequence[str]) -> str:
+    """The same of entries, each ``name=value``; the trace's own: not yet harmless."""
+    parts = [f"the target's {', '.join(applied)}"] * bool(applied)
+    return "; ".join(parts + [f"its {', '.join(left_out)} left out"] * bool(left_out))
 
 
 def sampled(sampling: Sampling | None) -> str:
