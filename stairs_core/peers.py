@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import defaults
+from .choice import Greedy, Processors
 from .encoded import reads_apart, start_ids
 from .lane import Lane
+from .protocols import Proposal
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -81,17 +83,22 @@ def gpt_fast(pair: Pair, ids: list[int], new: int, *, k: int) -> list[int]:
     every guess when it is made, as its uncompiled loop does. Greedy, and it stops at the end of
     text, which the original leaves to its caller.
     """
+    processors = defaults.processors(pair.target, ids, new, pair.eos_ids)
     pair = pair.for_prompt(ids)
     assert pair.draft is not None
-    target, draft = Lane(pair.target), Lane(pair.draft)
+    heard = getattr(pair.target, "decoder_ids", lambda ids: ids)
+    greedy = Greedy(Processors(processors, heard))
+    target, draft = Lane(pair.target), Lane(pair.guesser)
     end = min(len(ids) + new, pair.context_length)
-    text = [*ids, int(target.logits(ids, 1).argmax())]
+    text = [*ids, *greedy.judge(ids, Proposal([]), target.logits(ids, 1)).predictions]
     while len(text) < end and text[-1] not in pair.eos_ids:
         guesses: list[int] = []
         k = min(k, end - len(text))
         for _ in range(k):
-            guesses.append(int(draft.logits(text + guesses, 1).argmax()))
-        said = target.logits(text + guesses, k + 1).argmax(-1).tolist()
+            read = text + guesses
+            guesses.append(int(greedy.draw(lambda read=read: read, draft.logits(read, 1)[0])[0]))
+        rows = target.logits(text + guesses, k + 1)
+        said = greedy.judge(text, Proposal(guesses), rows).predictions
         accepted = next((i for i in range(k) if guesses[i] != said[i]), k)
         if accepted == k and len(text) + k < end:
             draft.logits(text + guesses, 1)
