@@ -133,7 +133,7 @@ def theirs(pair: Pair, stock: Pair, ks: Sequence[int]) -> dict[str, Decoder]:
     models are not part of it, with ``pair``. Those that draft, for one tokenizer: transformers
     takes two only of vocabularies of different sizes.
     """
-    one = pair.draft is not None and pair.same_tokenizer
+    one = pair.draft is not None and pair.guesser is pair.draft and pair.same_ids
     peers = against_transformers(one)
     lanes: dict[str, Decoder] = {name: partial(peer, stock) for name, peer in peers.items()}
     if one:

@@ -8,15 +8,16 @@ import torch
 from transformers import DynamicCache
 
 from .encoded import UNLIMITED, bind, positions, reads_apart, start_ids
-from .errors import InputError
+from .errors import InputError, NoNumbers
 from .lane import WIDTH, Lane
 from .skipping import skip
 
 
 def check_model(model: Any, name: str) -> None:
-    """Raises InputError when the model's cache cannot be rolled back, with the reason."""
+    """Raises InputError when the model's cache cannot be rolled back, with the reason, and when its
+    logits are no numbers."""
     kind = model.config.model_type
-    if getattr(model, "_is_stateful", False) or not _croppable(bind(model, [0])):
+    if getattr(model, "_is_stateful", False) or not _croppable(bind(model, [0]), name):
         raise InputError(
             f"{name} ({kind}) keeps a state that cannot be rolled back to an earlier token, so "
             "rejected guesses cannot be undone: choose a model with a plain KV cache."
@@ -47,7 +48,7 @@ def check_strict(model: Any, name: str) -> None:
             f"{name} ({kind}) does not take the masks that strict numerics needs: "
             "use --numerics fast."
         )
-    if not torch.equal(rows, several.logits(ids, WIDTH)):
+    if not torch.allclose(rows, several.logits(ids, WIDTH), atol=0, rtol=0, equal_nan=True):
         raise InputError(
             f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: "
             "use --compile auto, or --numerics fast."
@@ -159,13 +160,16 @@ def window(model: Any) -> int | None:
     return min(sizes, default=None)
 
 
-def _croppable(model: Any) -> bool:
+def _croppable(model: Any, name: str) -> bool:
     """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives."""
     lane, ids = Lane(model), [0, 1, 2, 3]
     try:
         lane.logits([*ids[:2], 3, 2], 1)
-        return _close(lane.logits(ids, 1), Lane(model, cached=False).logits(ids, 1))
-    except torch.OutOfMemoryError:
+        whole = Lane(model, cached=False).logits(ids, 1)
+        if not whole.amax(-1).isfinite().all():
+            raise NoNumbers(name, whole.dtype)
+        return _close(lane.logits(ids, 1), whole)
+    except (NoNumbers, torch.OutOfMemoryError):
         raise
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return False
@@ -173,4 +177,5 @@ def _croppable(model: Any) -> bool:
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
     tolerance = 1e-3 if a.dtype == torch.float32 else 0.25
-    return torch.allclose(a, b, atol=tolerance, rtol=tolerance)
+    # What is no number in both says nothing against it here; a run says so itself.
+    return torch.allclose(a, b, atol=tolerance, rtol=tolerance, equal_nan=True)

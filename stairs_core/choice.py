@@ -6,18 +6,24 @@ from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 import torch
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+import transformers
+from transformers import LogitsProcessorList
 
 from . import rules
+from .errors import NoNumbers
 from .protocols import Choice, Proposal, Text, Verdict
 from .sampling import Sampling
+
+_BLIND = tuple(
+    getattr(transformers, f"{name}LogitsWarper")
+    for name in ("Temperature", "TopH", "TopK", "TopP", "MinP", "Typical", "Epsilon", "Eta")
+    if hasattr(transformers, f"{name}LogitsWarper")
+) + (
+    transformers.SuppressTokensLogitsProcessor,
+    transformers.InfNanRemoveLogitsProcessor,
+    transformers.LogitNormalization,
+)
+"""Processors that look at logits alone, and so take rows of any texts at once."""
 
 
 class Greedy:
@@ -36,7 +42,7 @@ class Greedy:
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
         scores = self._processors.of_rows(context, proposal, logits)
-        said, margins = rules.most_likely(scores)
+        said, margins = _most_likely(scores, logits)
         path, own = rules.match(proposal.guesses, proposal.follows, said.__getitem__)
         return Verdict(path, own, said, margins)
 
@@ -52,14 +58,15 @@ class Speculative(Greedy):
 
     def draw(self, text: Text, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         law = self._processors.one(text, logits).float().softmax(-1).to(self._generator.device)
-        return torch.multinomial(law, 1, generator=self._generator)[0], law
+        return rules.draw(law, self._generator), law
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
+        said = _most_likely(logits[: len(proposal.guesses) + 1], logits)
         law = self._processors.of_rows(context, proposal, logits).float().softmax(-1)
         law = law.to(self._generator.device)  # a model over several devices ends on another
         tree = proposal.guesses, proposal.follows
         path, own = rules.speculative(*tree, law, proposal.probs, self._generator)
-        return Verdict(path, own, *rules.most_likely(logits[: len(law)]))
+        return Verdict(path, own, *said)
 
 
 class Coupled(Greedy):
@@ -70,9 +77,9 @@ class Coupled(Greedy):
     a seed has one text, whoever guesses. It accepts a little less than ``Speculative``.
     """
 
-    def __init__(self, processors: Processors, sampling: Sampling, width: int) -> None:
+    def __init__(self, processors: Processors, sampling: Sampling) -> None:
         super().__init__(processors)
-        self._seed, self._temperature, self._width = sampling.seed, sampling.temperature, width
+        self._seed, self._temperature = sampling.seed, sampling.temperature
 
     def law(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
         """What the draft holds likely, its dice known."""
@@ -85,32 +92,38 @@ class Coupled(Greedy):
         return (law / self._dice(len(text()), law)).argmax(), None
 
     def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
+        said, _ = _most_likely(logits[: len(proposal.guesses) + 1], logits)
         law = self._processors.of_rows(context, proposal, logits).float().log_softmax(-1)
         places = [len(context) + len(proposal.branch(row)) for row in range(len(law))]
         dice = torch.stack([self._dice(at, row) for at, row in zip(places, law, strict=True)])
-        # By how much the dice decide, in logits; what cannot be drawn is only far behind.
-        thrown, margins = rules.most_likely((law - dice.log()).clamp(min=-1e4) * self._temperature)
+        # By how much the dice decide, in logits.
+        thrown, margins = rules.most_likely((law - dice.log()) * self._temperature)
         path, own = rules.match(proposal.guesses, proposal.follows, thrown.__getitem__)
-        return Verdict(path, own, rules.most_likely(logits[: len(law)])[0], margins)
+        return Verdict(path, own, said, margins)
 
     def _dice(self, position: int, like: torch.Tensor) -> torch.Tensor:
         """[vocabulary]: exponential noise, the same whenever a position is asked for."""
         key = blake2b(f"{self._seed} {position}".encode(), digest_size=8).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key, "little"))
-        dice = torch.empty(self._width).exponential_(generator=generator)
-        return dice[: len(like)].to(like.device)
+        return torch.empty(len(like)).exponential_(generator=generator).to(like.device)
 
 
 class Processors:
     """``transformers``' logits processors, for rows whose texts differ.
 
-    ``reads``: whether they look at the text; those that do not take all rows at once.
+    ``heard``: what a model that is asked about a text reads of it; for an encoder-decoder model the
+    decoder's side, and so what ``generate`` has its processors look at.
     """
 
-    def __init__(self, processors: Iterable = (), *, reads: bool = True) -> None:
+    def __init__(
+        self,
+        processors: Iterable = (),
+        heard: Callable[[list[int]], list[int]] = lambda ids: ids,
+    ) -> None:
         self._all = LogitsProcessorList(processors)
         self._process: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._all  # type: ignore[assignment]
-        self._reads = reads
+        self._heard = heard
+        self._reads = not all(isinstance(p, _BLIND) for p in self._all)
 
     def one(self, text: Text, logits: torch.Tensor) -> torch.Tensor:
         """[vocabulary], from the same."""
@@ -129,7 +142,7 @@ class Processors:
         rows = zip(texts, scores, strict=True)
         device = logits.device
         return torch.cat(
-            [self._process(torch.tensor([t], device=device), r[None]) for t, r in rows]
+            [self._process(torch.tensor([self._heard(t)], device=device), r[None]) for t, r in rows]
         )
 
     def of_rows(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> torch.Tensor:
@@ -140,31 +153,19 @@ class Processors:
         return self([context + proposal.branch(i) for i in range(len(rows))], rows)
 
 
-def build(sampling: Sampling | None, device: torch.device, vocabulary: int) -> Choice:
-    """``sampling``: None for greedy decoding. ``vocabulary``: the larger one of the models."""
-    if sampling is None:
-        return Greedy(Processors())
-    processors = Processors(_processors(sampling), reads=sampling.repetition_penalty != 1)
-    if not sampling.draws:
+def build(sampling: Sampling | None, device: torch.device, processors: Processors) -> Choice:
+    """``sampling``: None for greedy decoding. ``processors``: all that change logits, those that
+    ``sampling`` asks for included."""
+    if sampling is None or not sampling.draws:
         return Greedy(processors)
     if sampling.rule == "coupled":
-        return Coupled(processors, sampling, vocabulary)
+        return Coupled(processors, sampling)
     return Speculative(processors, sampling.seed, device)
 
 
-def _processors(sampling: Sampling) -> list:
-    """In the order of ``transformers``' own ``generate``."""
-    found: list = []
-    if sampling.repetition_penalty != 1:
-        found.append(RepetitionPenaltyLogitsProcessor(float(sampling.repetition_penalty)))
-    if not sampling.draws:
-        return found
-    if sampling.temperature != 1:
-        found.append(TemperatureLogitsWarper(float(sampling.temperature)))
-    if sampling.top_k:
-        found.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1:
-        found.append(TopPLogitsWarper(float(sampling.top_p)))
-    if sampling.min_p > 0:
-        found.append(MinPLogitsWarper(float(sampling.min_p)))
-    return found
+def _most_likely(scores: torch.Tensor, logits: torch.Tensor) -> tuple[list[int], list[float]]:
+    """As ``rules.most_likely``. Raises NoNumbers: the check costs no transfer of its own."""
+    ids, margins = rules.most_likely(scores)
+    if any(margin != margin for margin in margins):
+        raise NoNumbers("the target", logits.dtype)
+    return ids, margins

@@ -40,10 +40,11 @@ def run(args: argparse.Namespace) -> int:
         both = [plain.recording(), runner.recording()]
         compared = verdicts.compare(both, runner.pair)
     if args.json:
-        print(json.dumps(_report(recordings[0]) | verdicts.report(compared)))
+        print(json.dumps(_report(recordings[0]) | verdicts.report(compared), allow_nan=False))
         return status or verdicts.status(compared)
     print(flush=True)
-    print("\n".join(terminal.table(recordings, paint(sys.stderr))), file=sys.stderr)
+    table = [*terminal.table(recordings, paint(sys.stderr)), *terminal.noted(recordings)]
+    print("\n".join(table), file=sys.stderr)
     if compared:
         print(terminal.verdict(both, compared), file=sys.stderr)
     return status or verdicts.status(compared)
@@ -68,9 +69,9 @@ def race(args: argparse.Namespace) -> int:
         }
         if args.what_if:
             report["what_if"] = {run.name: [asdict(w) for w in found] for run, found in others}
-        print(json.dumps(report))
+        print(json.dumps(report, allow_nan=False))
     else:
-        table = terminal.table(recordings, paint())
+        table = [*terminal.table(recordings, paint()), *terminal.noted(recordings)]
         print("\n".join([*table, terminal.verdict(recordings, compared)]))
         for run, found in others:
             print(f"\n{visible(run.name)} at other Ks, from this run:")
@@ -238,4 +239,6 @@ def _report(recording: trace.Recording) -> dict[str, Any]:
         "backend": run.backend,
         "exactness": run.exactness,
         "sampling": asdict(run.sampling) if run.sampling else None,
+        "defaults": run.defaults,
+        "left_out": run.left_out,
     }

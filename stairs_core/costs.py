@@ -35,11 +35,11 @@ def measure(
     widths in less time, and none whose pass takes longer than ``_LONGEST``; ``passes`` is empty
     where all do.
     """
-    greedy = choice.build(None, pair.device, pair.vocabulary)
+    greedy = choice.Greedy(choice.Processors())
     pair = pair.for_prompt([3 + i % 7 for i in range(_PROMPT)])
     context = [3 + i % 7 for i in range(min(_CONTEXT, pair.context_length // 2))]
     check = verify.build(backend, pair.target, numerics)
-    draft = Lane(pair.draft) if drafts else None
+    draft = Lane(pair.guesser) if drafts else None
     widest = min(pair.context_length - len(context), len(context)) + 1
     widths = [w for w in (_FEW if roughly else _WIDTHS) if w <= widest]
     passes: dict[int, list[float]] = {width: [] for width in widths}

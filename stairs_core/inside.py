@@ -143,14 +143,9 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         for one, name in zip(models, names, strict=True):
             checks.check_model(one, name)
         known[models[-1]] = {}
-    if len({m.config.get_text_config().vocab_size for m in models}) > 1:
-        raise InputError(
-            "assistant_model has another vocabulary: choose one with the tokenizer of the model, "
-            "and where only padding differs, widen the smaller with resize_token_embeddings."
-        )
     if len({ids.device, *(m.device for m in models)}) > 1:
         raise InputError("The models and input_ids are on several devices: move them to one.")
-    return Pair(
+    pair = Pair(
         name=names[0],
         target=model,
         draft=draft,
@@ -164,6 +159,8 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         parameters=(count_parameters(model), count_parameters(draft)),
         bytes=(count_bytes(model), count_bytes(draft)),
     )
+    pair.require_rows(ids[0].tolist())
+    return pair
 
 
 def _choice(processors: Processors, pair: Pair, config: GenerationConfig) -> Choice:

@@ -22,7 +22,7 @@ from .errors import InputError
 from .pair import Pair
 from .quiet import quiet
 from .specs import split
-from .translate import difference
+from .translate import clash, difference
 
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
 
@@ -55,7 +55,7 @@ def load_pair(
         tokenizer = _tokenizer(target_name, folders)
         other = _tokenizer(draft_name, folders) if draft_name else tokenizer
     odd = difference(tokenizer, other)
-    if odd and draft is not None and reads_apart(draft):
+    if odd and draft is not None and reads_apart(draft) and clash(tokenizer, other):
         raise InputError(
             f"{_short(str(draft_name))} is an encoder-decoder model with another tokenizer than "
             f"{_short(target_name)}: choose a draft with the target's own."

@@ -3,11 +3,13 @@ and whatever else a sampler does to them. Decoding needs none of it, so it is of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
+from .errors import NoNumbers
 from .protocols import Proposal
 from .trace import Step, Token
 
@@ -17,7 +19,8 @@ Odds = tuple[float, int]
 
 def weigh(step: Step, proposal: Proposal, logits: torch.Tensor) -> Step:
     """The step, its tokens with what the target gave them in the row after which they stand, and
-    what the draft gave its guesses. ``logits``: [N + 1 or more, vocabulary], the target's.
+    what the draft gave its guesses. ``logits``: [N + 1 or more, vocabulary], the target's. Raises
+    NoNumbers for a draft's that are none: its guesses can do no harm, but do not hold either.
     """
     ids = [token.id for token in step.tokens]
     asked = [_stacked(logits[list(step.rows)], ids)]
@@ -25,6 +28,9 @@ def weigh(step: Step, proposal: Proposal, logits: torch.Tensor) -> Step:
         asked.append(_stacked(torch.stack(proposal.rows), ids[: len(proposal.rows)]))
     # float64 holds every rank exactly, so both models' can travel together.
     told = [*map(_rounded, torch.cat([a.to(logits.device) for a in asked]).tolist())]
+    if any(math.isnan(draft) for draft, _ in told[len(ids) :]):
+        assert proposal.rows
+        raise NoNumbers("the draft", proposal.rows[0].dtype)
     drafts: list[float | None] = [draft for draft, _ in told[len(ids) :]]
     drafts += [None] * (len(ids) - len(drafts))
     return replace(step, tokens=tuple(map(_with, step.tokens, told, drafts)))

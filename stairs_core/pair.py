@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,10 +13,11 @@ from . import chats, checks, costs, devices
 from .costs import Costs
 from .encoded import bind, reads_apart
 from .errors import InputError
+from .fitted import Fitted, vocabulary
 from .settings import BACKENDS
 from .text import Speller
 from .trace import Prices
-from .translate import Language
+from .translate import Language, clash, unlike
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Pair:
         return replace(
             self,
             target=bind(self.target, ids),
-            draft=self.draft and bind(self.draft, ids),
+            draft=self.draft and bind(self.draft, self._told(ids)),
             context_length=min(checks.context_length(m, len(ids)) for m in models),
             shortest=len(ids),
         )
@@ -63,6 +65,13 @@ class Pair:
         own = self.eos_ids | chats.ends(self.tokenizer)
         draft = own if self.same_tokenizer else chats.ends(self.draft_tokenizer)
         return replace(self, eos_ids=own, draft_eos_ids=self.draft_eos_ids | draft)
+
+    def _told(self, ids: list[int]) -> list[int]:
+        """A prompt as an encoder of the draft's is to read it: of one that knows all of it."""
+        if self.draft is None or not reads_apart(self.draft):
+            return ids
+        known = self._shared
+        return [i if i in known else min(known) for i in ids]
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
@@ -142,11 +151,55 @@ class Pair:
     def draft_takes_trees(self) -> bool:
         return self.draft is not None and checks.takes_trees(self.draft)
 
-    @property
-    def vocabulary(self) -> int:
-        """Entries of the wider model's output; some models pad it."""
-        models = (self.target, self.draft or self.target)
-        return max(m.config.get_text_config().vocab_size for m in models)
+    @cached_property
+    def guesser(self) -> Any | None:
+        """The draft in the target's ids: itself where it has the same, or another tokenizer's."""
+        width = vocabulary(self.target)
+        if self.draft is None or not self.same_ids:
+            return self.draft
+        if len(self._shared) == width == vocabulary(self.draft):
+            return self.draft
+        return Fitted(self.draft, width, self._shared)
+
+    @cached_property
+    def stranger(self) -> Any | None:
+        """The draft in its own tokenizer's ids, of which some may be beyond its rows."""
+        if self.draft is None:
+            return None
+        known = range(vocabulary(self.draft))
+        ids = max(self.draft_tokenizer.get_vocab().values()) + 1
+        return self.draft if ids <= len(known) else Fitted(self.draft, ids, known)
+
+    @cached_property
+    def same_ids(self) -> bool:
+        """Whether ids mean the same to target and draft, but for those that only one of them has,
+        and added tokens."""
+        if self.same_tokenizer:
+            return True
+        return not clash(self.tokenizer, self.draft_tokenizer) and bool(self._shared)
+
+    @cached_property
+    def _shared(self) -> set[int]:
+        """Ids that mean the same to both."""
+        both = set(range(min(vocabulary(self.target), vocabulary(self.draft))))
+        if self.same_tokenizer:
+            return both
+        return both - unlike(self.tokenizer, self.draft_tokenizer)
+
+    def require_rows(self, ids: Sequence[int]) -> None:
+        """Raises InputError for a prompt with an id that the target has no row for."""
+        rows = vocabulary(self.target)
+        beyond = next((i for i in ids if i >= rows), None)
+        if beyond is not None:
+            word = self.tokenizer and f" ({self.tokenizer.convert_ids_to_tokens(beyond)!r:.40})"
+            raise InputError(
+                f"The prompt holds the id {beyond}{word or ''}, and {self.target_name} has rows "
+                f"for the ids under {rows}: leave that token out."
+            )
+
+    def readable(self, ids: Sequence[int]) -> list[int]:
+        """Ids to copy from; for what the target has no row for, a guess that will not hold."""
+        return [i if i < vocabulary(self.target) else 0 for i in ids]
 
     @property
     def device(self) -> torch.device:

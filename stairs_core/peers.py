@@ -12,10 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig
 
+from . import defaults
+from .choice import Greedy, Processors
 from .encoded import reads_apart, start_ids
 from .lane import Lane
+from .protocols import Proposal
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -27,20 +29,24 @@ Peer = Callable[["Pair", list[int], int], list[int]]
 def transformers_generate(pair: Pair, ids: list[int], new: int, **options: Any) -> list[int]:
     """``generate(do_sample=False)`` of the target."""
     inputs = torch.tensor([ids], device=pair.device)
-    given, decoder = ids, {}
+    given, forced, decoder = ids, 0, {}
     if reads_apart(pair.target):
         given = start_ids(pair.target)
-        decoder = {"decoder_input_ids": torch.tensor([given], device=pair.device)}
+        forced = len(given) - 1  # a first token that we give, and ``generate`` writes
+        decoder = {"decoder_input_ids": torch.tensor([given[:1]], device=pair.device)}
     with quiet():  # it warns of options that it passes to itself
-        config = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=min(new, pair.for_prompt(ids).context_length - len(ids)),
-            decoder_start_token_id=given[0] if decoder else None,
-            eos_token_id=sorted(pair.eos_ids) or None,
-            pad_token_id=min(pair.eos_ids, default=0),
+        # In the place of the model's own, which may ask for what we leave out too.
+        config = defaults.config(pair.target, None)
+        values = {
+            "max_new_tokens": min(new, pair.for_prompt(ids).context_length - len(ids)) + forced,
+            "max_length": None,
+            "decoder_start_token_id": given[0] if decoder else None,
+            "eos_token_id": sorted(pair.eos_ids) or None,
+            "pad_token_id": min(pair.eos_ids, default=0),
             **{name: value for name, value in options.items() if name != "assistant_model"},
-        )
-        # In the place of the model's own, which may ask for more than greedy decoding.
+        }
+        for name, value in values.items():
+            setattr(config, name, value)
         with _changed(pair.target, {"generation_config": config}):
             out = pair.target.generate(
                 inputs,
@@ -77,17 +83,22 @@ def gpt_fast(pair: Pair, ids: list[int], new: int, *, k: int) -> list[int]:
     every guess when it is made, as its uncompiled loop does. Greedy, and it stops at the end of
     text, which the original leaves to its caller.
     """
+    processors = defaults.processors(pair.target, ids, new, pair.eos_ids)
     pair = pair.for_prompt(ids)
     assert pair.draft is not None
-    target, draft = Lane(pair.target), Lane(pair.draft)
+    heard = getattr(pair.target, "decoder_ids", lambda ids: ids)
+    greedy = Greedy(Processors(processors, heard))
+    target, draft = Lane(pair.target), Lane(pair.guesser)
     end = min(len(ids) + new, pair.context_length)
-    text = [*ids, int(target.logits(ids, 1).argmax())]
+    text = [*ids, *greedy.judge(ids, Proposal([]), target.logits(ids, 1)).predictions]
     while len(text) < end and text[-1] not in pair.eos_ids:
         guesses: list[int] = []
         k = min(k, end - len(text))
         for _ in range(k):
-            guesses.append(int(draft.logits(text + guesses, 1).argmax()))
-        said = target.logits(text + guesses, k + 1).argmax(-1).tolist()
+            read = text + guesses
+            guesses.append(int(greedy.draw(lambda read=read: read, draft.logits(read, 1)[0])[0]))
+        rows = target.logits(text + guesses, k + 1)
+        said = greedy.judge(text, Proposal(guesses), rows).predictions
         accepted = next((i for i in range(k) if guesses[i] != said[i]), k)
         if accepted == k and len(text) + k < end:
             draft.logits(text + guesses, 1)

@@ -37,7 +37,8 @@ class Preflight:
     ``v``: tokens of a pass, and what it costs; ``c``: what a guess costs; both in one-token passes
     of plain decoding, which takes ``seconds``. ``k``: None where it is chosen step by step.
     ``promises``: one for each of ``ALPHAS``, at ``k`` or at its best K; none where the drafter's
-    passes are not those that were measured. ``best_k``: at 0.7; 0 where no K pays.
+    passes are not those that were measured. ``best_k``: at 0.7; 0 where no K pays. ``defaults`` and
+    ``left_out``: as in a ``trace.Run``.
     """
 
     target: str
@@ -56,6 +57,8 @@ class Preflight:
     promises: tuple[Promise, ...]
     best_k: int | None
     warnings: tuple[str, ...]
+    defaults: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def preflight(pair: Pair, settings: Settings) -> Preflight:
@@ -63,7 +66,8 @@ def preflight(pair: Pair, settings: Settings) -> Preflight:
     cannot do what is asked."""
     from .race import Runner
 
-    drafts = Runner(pair, "a", settings).uses_draft_model
+    runner = Runner(pair, "a", settings)
+    drafts = runner.uses_draft_model
     plain = pair.costs()
     own = pair.costs(settings.backend, settings.numerics, drafts=drafts)
     k = None if settings.length == "cost" else settings.k
@@ -91,6 +95,8 @@ def preflight(pair: Pair, settings: Settings) -> Preflight:
         promises=promises,
         best_k=best,
         warnings=tuple(_warnings(pair, settings, own, plain, drafts)),
+        defaults=runner.run.defaults,
+        left_out=runner.run.left_out,
     )
 
 
@@ -107,9 +113,13 @@ def _tokenizers(pair: Pair) -> str:
         return "one: there is no draft model"
     if pair.same_tokenizer:
         return "the same"
-    from .translate import difference
+    from .translate import difference, unlike
 
     word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)
+    if pair.same_ids:
+        odd = len(unlike(pair.tokenizer, pair.draft_tokenizer))
+        these = "1 id" if odd == 1 else f"{odd} ids"
+        return f"the same but for {these}, never guessed: first {entry}, {word!r:.40}"
     return f"differ: first in entry {entry}, {word!r:.40}"
 
 

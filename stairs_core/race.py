@@ -9,9 +9,9 @@ from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import choice, drafters, hindsight, lengths, metrics, noise, text, verify
+from . import choice, defaults, drafters, hindsight, lengths, metrics, noise, text, verify
 from .clock import Clock
 from .devices import hardware
 from .encoded import reads_apart
@@ -22,6 +22,9 @@ from .scribe import Scribe
 from .settings import Settings
 from .specs import is_folder, split
 from .trace import Event, Recording, Run, Step, Stop
+
+if TYPE_CHECKING:
+    from transformers import LogitsProcessorList
 
 WARM_UP_TOKENS = 8
 _AROUND = 8  # tokens past a difference: passes over it were as wide
@@ -43,9 +46,13 @@ class Runner:
             system=settings.system,
             template=settings.template,
         )
+        pair.require_rows(self._ids)
         self._ending = pair.for_chat if settings.chat else pair
         self._scribe = self._new_scribe()
-        self._references = text.read_references(pair.tokenizer, settings.references)
+        found = text.read_references(pair.tokenizer, settings.references)
+        self._references = [
+            replace(document, ids=pair.readable(document.ids)) for document in found
+        ]
         # Never drafts: it refuses a pair that it cannot use, and says what it is.
         self._drafter = drafters.build(settings.drafter, self._kit(lengths.build("constant", 1)))
         if settings.numerics == "strict":
@@ -104,8 +111,17 @@ class Runner:
 
     def _kit(self, length: LengthPolicy) -> Kit:
         pair = self._ending.for_prompt(self._ids)
-        chosen = choice.build(self.settings.sampling, pair.device, pair.vocabulary)
+        heard = getattr(pair.target, "decoder_ids", lambda ids: ids)
+        processors = choice.Processors(self._processors, heard)
+        chosen = choice.build(self.settings.sampling, pair.device, processors)
         return Kit(pair, length, chosen, self._references)
+
+    @cached_property
+    def _processors(self) -> LogitsProcessorList:
+        """Of the target's own defaults and of the sampling, for the whole text."""
+        pair, settings = self._ending, self.settings
+        new = self._limits(settings.max_new_tokens).length - len(self._ids)
+        return defaults.processors(pair.target, self._ids, new, pair.eos_ids, settings.sampling)
 
     def _length(self) -> LengthPolicy:
         settings, costs, drafter = self.settings, None, self._drafter
@@ -133,7 +149,8 @@ class Runner:
         that was left midway counts as stopped."""
         told, count = self._so_far(), len(self.steps)
         if count not in self._agrees:
-            self._agrees = {count: hindsight.agrees(self.pair, told)}
+            kit = self._kit(lengths.build("constant", 1))
+            self._agrees = {count: hindsight.agrees(kit.pair, kit.choice, told)}
         return replace(told, stop=replace(told.stop, agrees=self._agrees[count]))
 
     def _new_scribe(self) -> Scribe:
@@ -173,6 +190,8 @@ class Runner:
             length=settings.length,
             numerics=settings.numerics,
             sampling=settings.sampling,
+            defaults=defaults.applied(pair.target, settings.sampling),
+            left_out=defaults.left_out(pair.target),
             references=tuple(document.name for document in self._references),
             pair=_shared(pair.name),
             parameters=pair.parameters[:models],

@@ -7,10 +7,13 @@ i.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
+
+FAR = 1e4
+"""Logits by which a token is said to be behind that cannot be at all."""
 
 
 def match(
@@ -52,14 +55,20 @@ def speculative(
     for i, token in enumerate(tokens):
         if parents[i] != at:
             continue
-        q = _one_hot(token, p) if draft is None else _fitted(draft[i], p)
+        q = _one_hot(token, p) if draft is None else draft[i]
         dice = torch.rand((), generator=generator, device=p.device)
         if dice * q[token] < p[token]:
             path.append(i)
             at, p = i, target[i + 1]
         else:
             p = residual(p, q)
-    return path, int(torch.multinomial(p, 1, generator=generator))
+    return path, int(draw(p, generator))
+
+
+def draw(law: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A token (no dimensions) of a law [vocabulary]: what ``torch.multinomial`` draws, without its
+    checks, which make a CPU wait for the device and on a GPU end the process."""
+    return (law / torch.empty_like(law).exponential_(generator=generator)).argmax()
 
 
 def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
@@ -71,22 +80,22 @@ def residual(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 
 
 def most_likely(scores: torch.Tensor) -> tuple[list[int], list[float]]:
-    """The best id of every row of [rows, vocabulary], and by how much it is the best.
-
-    On any device; read in one transfer.
+    """The best id of every row of [rows, vocabulary], and by how much it is the best: ``FAR`` at
+    most, where all else is ruled out (-inf). NaN for a row that holds NaN, or whose best is
+    infinite. On any device; read in one transfer.
     """
     ids = scores.argmax(dim=-1, keepdim=True)
     best = scores.gather(-1, ids)
     second = scores.scatter(-1, ids, float("-inf")).amax(dim=-1, keepdim=True)
-    # float64 holds every token id exactly, so ids and margins can travel together.
-    packed = torch.cat([ids.double(), best.double() - second.double()], dim=-1).tolist()
-    return [int(row[0]) for row in packed], [row[1] for row in packed]
+    # float64 holds every token id exactly, so ids and logits can travel together.
+    packed = torch.cat([ids.double(), best.double(), second.double()], dim=-1).tolist()
+    return [int(row[0]) for row in packed], [_margin(first, after) for _, first, after in packed]
+
+
+def _margin(best: float, second: float) -> float:
+    # Where a row holds NaN, that is what argmax finds.
+    return min(best - second, FAR) if math.isfinite(best) else math.nan
 
 
 def _one_hot(token: int, like: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(like).index_fill_(0, torch.tensor([token], device=like.device), 1.0)
-
-
-def _fitted(q: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-    """Some models pad their vocabulary: entries that only one of them has are never text."""
-    return F.pad(q, (0, max(0, len(p) - len(q))))[: len(p)]

@@ -118,7 +118,7 @@ class Speller:
 
     def _goes_on(self, ids: Pending) -> bool:
         """Whether these are the first bytes of a character, where that shows only in names."""
-        found = [byte_of(name) for name in self._tokenizer.convert_ids_to_tokens([*ids])]
+        found = [byte_of(name) for name in self._tokenizer.convert_ids_to_tokens([*ids]) if name]
         try:
             codecs.getincrementaldecoder("utf-8")().decode(b"".join(found))  # type: ignore[arg-type]
         except (TypeError, UnicodeDecodeError):

@@ -43,7 +43,11 @@ def preflight(args: argparse.Namespace) -> int:
         found = prepare(pair, settings)
     finally:
         progress("")
-    print(json.dumps(asdict(found)) if args.json else "\n".join(card.lines(found, paint())))
+    print(
+        json.dumps(asdict(found), allow_nan=False)
+        if args.json
+        else "\n".join(card.lines(found, paint()))
+    )
     return 0
 
 
@@ -81,7 +85,11 @@ def bench(args: argparse.Namespace) -> int:
     progress("")
     print(benching.table(rows))
     if args.json:
-        print(json.dumps({**pair.describe(), "rows": [row.to_dict() for row in rows]}))
+        print(
+            json.dumps(
+                {**pair.describe(), "rows": [row.to_dict() for row in rows]}, allow_nan=False
+            )
+        )
     return status
 
 

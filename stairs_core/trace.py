@@ -147,7 +147,9 @@ class Run:
     for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
     reads, and the stairs do not stand on. ``prompt_special``: the names of special tokens in the
     prompt, whose pieces are empty, by their ids. ``system`` and ``template``: what else the chat
-    template was filled in with. ``eos_ids``: what the text ended at, if it came.
+    template was filled in with. ``eos_ids``: what the text ended at, if it came. ``defaults``: of
+    the target's generation config, those that shaped the text, and ``left_out``, those that were
+    not kept to; each as ``name=value``.
     """
 
     name: str
@@ -181,6 +183,8 @@ class Run:
     system: str = ""
     template: dict[str, Any] = field(default_factory=dict)
     eos_ids: tuple[int, ...] = ()
+    defaults: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     @property

@@ -29,7 +29,9 @@ def events(recordings: Iterable[Recording]) -> Iterator[dict[str, Any]]:
 
 
 def dumps(recordings: Iterable[Recording]) -> str:
-    return "".join(json.dumps(e, ensure_ascii=False) + "\n" for e in events(recordings))
+    return "".join(
+        json.dumps(e, ensure_ascii=False, allow_nan=False) + "\n" for e in events(recordings)
+    )
 
 
 def write(path: str | Path, recordings: Iterable[Recording]) -> None:

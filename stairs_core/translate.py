@@ -166,6 +166,19 @@ def difference(ours: Any, theirs: Any) -> tuple[str, int] | None:
     return min(odd, key=lambda entry: (entry[1], entry[0]), default=None)
 
 
+def unlike(ours: Any, theirs: Any) -> set[int]:
+    """Ids that do not mean the same in two tokenizers: one lacks them, or names them otherwise."""
+    return {i for _, i in ours.get_vocab().items() ^ theirs.get_vocab().items()}
+
+
+def clash(ours: Any, theirs: Any) -> bool:
+    """Whether an id that is in two tokenizers means something else in each. Not where both have
+    added it: a place that is kept for such tokens is filled by many."""
+    here, there = ({i: n for n, i in t.get_vocab().items()} for t in (ours, theirs))
+    added = set(ours.get_added_vocab().values()) & set(theirs.get_added_vocab().values())
+    return bool((unlike(ours, theirs) & here.keys() & there.keys()) - added)
+
+
 def _name_speller(tokenizer: Any) -> Callable[[str], bytes]:
     """Bytes from a token's name: byte-level names stand for bytes, as do letters of Latin-1 where
     tokens are bytes; others for letters, with a sign for the space, and bytes in words."""

@@ -25,7 +25,9 @@ def compare(recordings: Sequence[Recording], pair: Pair | None = None) -> list[C
 
 def _rescored(result: Comparison, first: Recording, pair: Pair | None) -> Comparison:
     # Dice and penalties decide by more than logits, and fewer bits are another model's weights.
-    other = first.run.sampling is not None or (pair is not None and pair.dtype in BITS)
+    run = first.run
+    shaped = run.sampling is not None or bool(run.defaults)
+    other = shaped or (pair is not None and pair.dtype in BITS)
     if pair is None or other or result.first_difference is None:
         return result
     import torch

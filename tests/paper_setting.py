@@ -77,7 +77,7 @@ class Setting:
         )
         dice = random.Random(args.seed)
         self.ids = [dice.randrange(2, VOCABULARY) for _ in range(args.prompt)]
-        self.greedy: Choice = choice.build(None, where, VOCABULARY)
+        self.greedy: Choice = choice.Greedy(choice.Processors())
         self.script: list[int] = []
 
     def run(self, backend: str, k: int, new: int) -> tuple[list[int], list[Step]]:

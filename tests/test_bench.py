@@ -65,7 +65,7 @@ def test_a_peer_leaves_the_assistants_config_as_it_was(tiny_pair):
 
 
 def test_peers_are_greedy_and_keep_to_the_context_whatever_the_pair(tiny_pair, lean_pair):
-    """A model's own config may ask for penalties; a long prompt leaves room for a few tokens."""
+    """A model's own penalties are theirs too; a long prompt leaves room for a few tokens."""
     ids = [3 + i % 50 for i in range(240)]
     expected = peers.transformers_generate(tiny_pair, ids, 64)
     assert len(expected) == 16
@@ -74,6 +74,9 @@ def test_peers_are_greedy_and_keep_to_the_context_whatever_the_pair(tiny_pair, l
     config = tiny_pair.target.generation_config
     config.repetition_penalty = 1.9
     try:
+        plain, expected = expected, peers.transformers_generate(tiny_pair, ids, 64)
+        assert expected != plain
+        assert peers.gpt_fast(tiny_pair, ids, 64, k=5) == expected
         for name, peer in peers.against_transformers(True).items():
             assert peer(tiny_pair, ids, 64) == expected, name
     finally:

@@ -19,7 +19,7 @@ from stairs_core.race import Runner
 from stairs_core.scribe import Scribe
 from stairs_core.settings import BACKENDS, LENGTHS, NUMERICS, Settings
 
-GREEDY = choice.build(None, torch.device("cpu"), 320)
+GREEDY = choice.Greedy(choice.Processors())
 COSTS = Costs(((1, 1.0), (9, 1.3)), 0.2)
 PROMPTS = ["Once upon a time", "The fox ran to 你好 🦊"]
 WAYS = [(b, n) for b in BACKENDS for n in NUMERICS if n == "fast" or b.startswith("single")]

@@ -291,7 +291,7 @@ REFUSED = {
     "no backend 'cloud'": {"backend": "cloud"},
     "K is 0": {"k": 0},
     "no draft model": {"drafter": "model"},
-    "another vocabulary": {"assistant_model": tiny(0)},
+    "holds the id 320": {"inputs": torch.tensor([[5, 320]])},
     "may grow to 305 tokens": {"max_new_tokens": 300},
 }
 

@@ -17,7 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from stairs_core import choice, drafters, lengths, rules, verify
+from stairs_core import choice, defaults, drafters, lengths, rules, verify
 from stairs_core.clock import Clock
 from stairs_core.engine import Limits, generate
 from stairs_core.errors import InputError
@@ -67,10 +67,15 @@ def law(pair, sampling: Sampling) -> dict[tuple[int, int], float]:
     }
 
 
+def rule_of(pair, sampling: Sampling, ids: list[int]):
+    found = defaults.processors(pair.target, ids, 4, pair.eos_ids, sampling)
+    return choice.build(sampling, pair.device, choice.Processors(found))
+
+
 def draw(pair, drafter: str, sampling: Sampling, new: int = 4) -> list:
     """The steps of one run; four tokens, so that guesses two deep are made at its start."""
     policy = lengths.build("constant", 3)
-    rule = choice.build(sampling, pair.device, VOCABULARY)
+    rule = rule_of(pair, sampling, IDS)
     kit = Kit(pair, policy, rule, [Document("words", [1, 2, 5, 0, 1, 2, 3, 3])])
     target, clock = verify.build("single_kv", pair.target), Clock(pair.device)
     limits = Limits(len(IDS) + new, "length")
@@ -194,7 +199,7 @@ def test_shared_dice_say_by_how_much_they_decided(tiny_pair, lean_pair):
     runner = Runner(tiny_pair, "Once upon a time", Settings("none", 4, 12, sampling=sampling))
     step = list(runner.decode())[-1]
     text = runner.prompt_ids + [t.id for s in runner.steps[:-1] for t in s.committed]
-    rule = choice.build(sampling, tiny_pair.device, tiny_pair.vocabulary)
+    rule = rule_of(tiny_pair, sampling, text)
     law = rule.law([text], tiny_pair.target(torch.tensor([text])).logits[:, -1].detach())
     best = law[0].log().topk(2)
     assert step.tokens[-1].id == int(best.indices[0])

@@ -14,7 +14,7 @@ from conftest import ROOT, make_model, make_pieces, make_tokenizer, save_pair
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from stairs_core import choice, drafters, lengths
+from stairs_core import choice, defaults, drafters, lengths
 from stairs_core.bench import HELD_OUT, ours, read_prompts, theirs
 from stairs_core.errors import InputError
 from stairs_core.metrics import fold
@@ -191,7 +191,8 @@ def test_drafters_of_one_tokenizer_refuse_in_one_sentence(strangers):
 
 
 def proposal(pair, context: list[int], way: str, k: int = 6, sampling=None):
-    chosen = choice.build(sampling, pair.device, pair.vocabulary)
+    processors = defaults.processors(pair.target, context, k, pair.eos_ids, sampling)
+    chosen = choice.build(sampling, pair.device, choice.Processors(processors))
     kit = Kit(pair, lengths.build("constant", k), chosen)
     return drafters.build(way, kit).propose(context, k)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from recordings import head
 
-from stairs_core import hindsight, metrics
+from stairs_core import choice, hindsight, metrics
 from stairs_core.bench import HELD_OUT, read_prompts
 from stairs_core.models import load_pair
 from stairs_core.race import Runner, race
@@ -16,6 +16,7 @@ from stairs_core.settings import Settings
 from stairs_core.trace import Prediction, Prices, Recording, Step, Stop, Token
 
 PROMPTS = read_prompts(HELD_OUT, 10)
+GREEDY = choice.Greedy(choice.Processors())
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +82,13 @@ def test_a_run_that_was_stopped_is_looked_back_on_too(tiny_pair):
 def test_long_texts_are_read_in_parts(tiny_pair, monkeypatch):
     told = decoded(tiny_pair, "Once upon a time", 4)
     monkeypatch.setattr(hindsight, "_PART", 7)
-    assert hindsight.agrees(tiny_pair, told) == told.stop.agrees
+    assert hindsight.agrees(tiny_pair, GREEDY, told) == told.stop.agrees
 
 
 def test_what_the_run_saw_overrules_what_the_draft_says_later(tiny_pair):
     told = decoded(tiny_pair, "Once upon a time", 4)
     other = replace(tiny_pair, draft=tiny_pair.target)  # agrees with all of its own text
-    bits = hindsight.agrees(other, told)
+    bits = hindsight.agrees(other, GREEDY, told)
     assert bits is not None
     for step in told.steps:
         at = step.start - len(told.run.prompt_ids)

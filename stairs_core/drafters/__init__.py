@@ -87,10 +87,10 @@ def build(name: str, kit: Kit) -> Drafter:
 
 
 def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
-    """A lane of the pair's draft model.
+    """A lane of the pair's draft model, in the target's ids, or in its own if ``any_tokenizer``.
 
-    Raises InputError when it has none, naming another way, and unless ``any_tokenizer`` when its
-    tokenizer is not the target's.
+    Raises InputError when it has none, naming another way, and unless ``any_tokenizer`` when ids
+    mean other tokens to it.
     """
     from ..lane import Lane
     from ..translate import difference
@@ -101,10 +101,10 @@ def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
             f"{pair.name} has no draft model: give one, as TARGET:DRAFT or as assistant_model, "
             f"or use the drafter {instead}."
         )
-    if not pair.same_tokenizer and not any_tokenizer:
+    if not pair.same_ids and not any_tokenizer:
         word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)
         raise InputError(
             f"{pair.target_name} and {pair.draft_name} have different tokenizers (the first "
             f"difference is entry {entry}, {word!r:.40}): use --drafter shared or reencode."
         )
-    return Lane(pair.draft)
+    return Lane(pair.stranger if any_tokenizer else pair.guesser)

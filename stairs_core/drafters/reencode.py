@@ -22,7 +22,7 @@ class ReencodeDrafter:
 
     def __init__(self, lane: Lane, kit: Kit) -> None:
         self._lane, self._kit = lane, kit
-        self._greedy = choice.build(None, kit.pair.device, kit.pair.vocabulary)
+        self._greedy = choice.Greedy(choice.Processors())
         self._interpreter = Interpreter(*kit.pair.languages)
 
     def propose(self, context: list[int], k: int) -> Proposal:
@@ -33,7 +33,7 @@ class ReencodeDrafter:
         written, *_ = self._lane.write(
             told, max(0, count), self._greedy, pair.draft_eos_ids, self._kit.length.go_on
         )
-        return Proposal(self._interpreter.answer(written)[:k], "model")
+        return Proposal(pair.readable(self._interpreter.answer(written)[:k]), "model")
 
     def observe(self, outcome: Outcome) -> None:
         """Nothing to do: the lane drops rejected tokens when it is next asked."""

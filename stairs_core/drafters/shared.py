@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 
 from ..errors import InputError
+from ..fitted import vocabulary
 from ..lane import Lane
 from ..protocols import Kit, Outcome, Proposal
 from ..translate import Interpreter, shared
@@ -27,7 +28,7 @@ class SharedDrafter:
         device = kit.pair.device
         self._ours = torch.tensor([*both], device=device)
         self._theirs = torch.tensor([*both.values()], device=device)
-        self._width = _width(kit.pair.target)
+        self._width = vocabulary(kit.pair.target)
         self._interpreter = Interpreter(*kit.pair.languages)
 
     def propose(self, context: list[int], k: int) -> Proposal:
@@ -70,7 +71,7 @@ def build(kit: Kit) -> SharedDrafter:
     """Raises InputError, too, where the vocabularies have no token in common."""
     pair = kit.pair
     lane = draft_lane(kit, "none", any_tokenizer=True)
-    most = _width(pair.target), _width(pair.draft)
+    most = vocabulary(pair.target), vocabulary(pair.draft)
     both = {a: b for a, b in shared(*pair.languages).items() if a < most[0] and b < most[1]}
     if not both:
         raise InputError(
@@ -78,7 +79,3 @@ def build(kit: Kit) -> SharedDrafter:
             "use --drafter reencode."
         )
     return SharedDrafter(lane, kit, both)
-
-
-def _width(model) -> int:
-    return model.config.get_text_config().vocab_size

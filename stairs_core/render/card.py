@@ -8,6 +8,7 @@ from typing import Any
 from ..metrics import WhatIf
 from ..preflight import Preflight
 from .cells import Paint, pad, visible, width
+from .words import told_defaults
 
 _NONE = "–"
 
@@ -40,11 +41,13 @@ def headline(card: Preflight) -> str:
 def rows(card: Preflight) -> list[tuple[str, str]]:
     """Names and values of all that is known."""
     guesses = "K auto" if card.k is None else f"K = {card.k}"
+    defaults = told_defaults(card.defaults, card.left_out)
     found = [
         ("target", _model(card.target, card.parameters[0], card.bytes[0])),
         ("draft", _model(card.draft, card.parameters[1], card.bytes[1])),
         ("tokenizers", visible(card.tokenizers)),
         ("runs as", f"{card.dtype}, {card.device}, {card.backend}, {card.drafter}, {guesses}"),
+        *([("defaults", visible(defaults))] if defaults else []),
         ("one-token pass", f"{1000 * card.seconds:.2f} ms"),
         ("a pass over n", ", ".join(f"{n}: {cost:.2f} ×" for n, cost in card.v)),
         ("a guess", f"{card.c:.2f} ×" if card.c else "free of any pass"),

@@ -147,7 +147,7 @@ def _setting(lanes: Sequence[Recording]) -> str:
         (one,) = guessing
         parts += [] if one.drafter == "model" else [words.guesser(one.drafter)]
         parts += [words.drafting(one), *words.checking(one, usual=True)]
-    parts += [words.chat(run), words.sampled(run.sampling), run.exactness]
+    parts += [words.chat(run), words.sampled(run.sampling), words.defaults(run), run.exactness]
     return ", ".join(filter(None, parts))
 
 

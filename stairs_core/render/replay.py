@@ -82,7 +82,7 @@ def write(path: str | Path, recordings: Sequence[Recording], title: str) -> None
 
 def _json(value: Any) -> str:
     """JavaScript that can stand in a script element: ASCII, and nothing that could end it."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     for char in "<>&":
         text = text.replace(char, f"\\u{ord(char):04x}")
     return text

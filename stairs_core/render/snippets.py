@@ -110,6 +110,7 @@ def generate(run: Run) -> str:
         f"tokenizer = AutoTokenizer.from_pretrained({target!r})",
         f"target = {load.format(target)}",
         *([f"draft = {load.format(draft)}"] if draft else []),
+        *_left_out(run),
         f"prompt = {run.prompt!r}",
         *_inputs(run),
         *([f"torch.manual_seed({s.seed})"] if (s := run.sampling) and s.draws else []),
@@ -139,12 +140,24 @@ def _missing(run: Run) -> list[str]:
     return found
 
 
+def _left_out(run: Run) -> list[str]:
+    """What the target's own config asks for, and the run did not do."""
+    names = [entry.partition("=")[0] for entry in run.left_out]
+    if not names:
+        return []
+    return [
+        "# This run left out what the model's generation config says of these.",
+        f"target.generation_config.update(**{dict.fromkeys(names)!r})",
+    ]
+
+
 def _drawing(sampling: Sampling | None) -> list[str]:
     if sampling is None:
         return ["do_sample=False"]
-    values = {k: v for k, v in _shaping(sampling).items() if k not in ("seed", "rule")}
     if sampling.draws:
-        values = {"do_sample": True, "top_k": 0} | values
+        # All of them, because the model's own values are for what is not said.
+        said = {k: v for k, v in asdict(sampling).items() if k not in ("seed", "rule")}
+        values = {"do_sample": True} | said
     else:
         values = {"do_sample": False, "repetition_penalty": sampling.repetition_penalty}
     return [f"{name}={value!r}" for name, value in values.items()]

@@ -52,6 +52,12 @@ def table(recordings: Sequence[Recording], paint: Paint) -> list[str]:
     return [paint(aligned[0], "2"), *aligned[1:]]
 
 
+def noted(recordings: Sequence[Recording]) -> list[str]:
+    """What the target's own defaults did, or would have done: a line, or none."""
+    told = words.defaults(recordings[-1].run)
+    return [f"Defaults: {visible(told)}."] if told else []
+
+
 def verdict(
     recordings: Sequence[Recording], results: Sequence[metrics.Comparison] | None = None
 ) -> str:
@@ -125,8 +131,8 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
         told = f"Log of {run.engine}, {lanes}: {run.target}, K {k} at most"
         return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
-    drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""
-    drawn += f", {told}" if (told := words.chat(run)) else ""
+    shaped = words.sampled(run.sampling), words.defaults(run), words.chat(run)
+    drawn = "".join(f", {told}" for told in shaped if told)
     how = f"{run.backend}{strict}{drawn}, {run.exactness}, {run.dtype}, {run.hardware}"
     setting = f"{models}, {words.drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"

@@ -19,7 +19,7 @@ def line(lane: int, record: Event) -> str:
     stop, parents, source of the guesses, tokens, predictions; anything else is as in the file."""
     packed = _pack(lane, record) if isinstance(record, Step) else None
     made = packed or event(lane, record)
-    text = json.dumps(made, ensure_ascii=False, separators=(",", ":")) + "\n"
+    text = json.dumps(made, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
     # What UTF-8 cannot hold, half a character, becomes its JSON escape.
     return text.encode("utf-8", "backslashreplace").decode()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..drafters import REGISTRY
 from ..sampling import Sampling
 from ..settings import Settings, option_words
@@ -60,6 +62,17 @@ def chat(run: Run) -> str:
 def special(token: Token | Prediction) -> str:
     """The name of a special token between brackets of its own; nothing for a piece of text."""
     return f"⟦{token.special}⟧" if token.special else ""
+
+
+def defaults(run: Run) -> str:
+    """What the target's own generation config does to the text, and what of it is left out."""
+    return told_defaults(run.defaults, run.left_out)
+
+
+def told_defaults(applied: Sequence[str], left_out: Sequence[str]) -> str:
+    """The same of entries, each ``name=value``; the trace's own: not yet harmless."""
+    parts = [f"the target's {', '.join(applied)}"] * bool(applied)
+    return "; ".join(parts + [f"its {', '.join(left_out)} left out"] * bool(left_out))
 
 
 def sampled(sampling: Sampling | None) -> str:
