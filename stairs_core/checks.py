@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
-from .encoded import UNLIMITED, bind, positions, reads_apart, start_ids
+from .encoded import bind, positions, reads_apart, start_ids
 from .errors import InputError, NoNumbers
 from .lane import WIDTH, Lane
+from .ropes import UNLIMITED, reach
 from .skipping import skip
+from .windows import widest
+
+_EDGE = 8
+"""Tokens past a window's width that a try-out stands at."""
+_WIDEST = 2**13
+"""Of windows, that is tried out: a wider one is taken at its word, for the room that it needs."""
 
 
 def check_model(model: Any, name: str) -> None:
@@ -27,7 +33,8 @@ def check_model(model: Any, name: str) -> None:
 def check_strict(model: Any, name: str) -> None:
     """Raises InputError when strict passes of this model are not what they promise.
 
-    Tried here, on a few tokens: they agree with a plain pass, and give the same bits in any groups.
+    Tried here, on a few tokens, past a window too: they agree with a plain pass, and give the same
+    bits in any groups.
     """
     ids = list(range(2 * WIDTH))
     kind = model.config.model_type
@@ -37,18 +44,26 @@ def check_strict(model: Any, name: str) -> None:
             "past the last of them: use --numerics fast."
         )
     model = bind(model, [0])
-    one, several = Lane(model, strict=True), Lane(model, strict=True)
     try:
-        rows = torch.cat([one.logits(ids[: n + 1], 1) for n in range(WIDTH, 2 * WIDTH)])
-        fits = _close(rows, Lane(model, cached=False).logits(ids, WIDTH))
-    except (IndexError, RuntimeError, TypeError, ValueError):
-        fits, rows = False, torch.empty(0)
+        fits, even = True, True
+        for past in _lengths(model, 4 * WIDTH):
+            (plain, text), (one, _), (several, _) = (
+                _holding(model, past, strict) for strict in (False, True, True)
+            )
+            ids = [*text, *ids] if past else ids
+            places = range(len(ids) - WIDTH, len(ids))
+            rows = torch.cat([one.logits(ids[: n + 1], 1) for n in places])
+            fits = fits and _close(rows, plain.logits(ids, WIDTH))
+            again = several.logits(ids, WIDTH)
+            even = even and torch.allclose(rows, again, atol=0, rtol=0, equal_nan=True)
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        fits = even = False
     if not fits:
         raise InputError(
             f"{name} ({kind}) does not take the masks that strict numerics needs: "
             "use --numerics fast."
         )
-    if not torch.allclose(rows, several.logits(ids, WIDTH), atol=0, rtol=0, equal_nan=True):
+    if not even:
         raise InputError(
             f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: "
             "use --compile auto, or --numerics fast."
@@ -89,17 +104,21 @@ def takes_trees(model: Any) -> bool:
     """
     if reads_apart(model):
         return False
-    context, tokens, parents = [1, 2, 3], [4, 5, 6, 7], [-1, -1, 0, 1]
+    model, tokens, parents = bind(model, [0]), [4, 5, 6, 7], [-1, -1, 0, 1]
     try:
-        rows = Lane(model).tree(context, tokens, parents, 5)
-        said = [
-            Lane(model).logits(context + branch, 1)[0] for branch in ([], [4], [5], [4, 6], [5, 7])
-        ]
+        for past in _lengths(model, len(tokens)):
+            lane, context = _holding(model, past)
+            rows = lane.tree(context, tokens, parents, 5)
+            lane, _ = _holding(model, past)
+            branches = ([], [4], [5], [4, 6], [5, 7])
+            said = [lane.logits(context + branch, 1)[0] for branch in branches]
+            if not _close(rows, torch.stack(said)):
+                return False
     except torch.OutOfMemoryError:
         raise
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False
-    return _close(rows, torch.stack(said))
+    return True
 
 
 def check_skipping(model: Any, name: str) -> None:
@@ -134,14 +153,13 @@ def check_skipping(model: Any, name: str) -> None:
 
 
 def context_length(model: Any, prompt_length: int | None = None) -> int:
-    """Tokens that a text may have, its prompt included.
+    """Tokens that a text may have, its prompt included: as many as the model was made for.
 
     Where an encoder reads the prompt, that depends on the prompt's length, and is not known (no
     limit) before it. Raises InputError for a prompt that the encoder cannot read.
     """
-    own = min(positions(model, "decoder"), window(model) or UNLIMITED)
     if not reads_apart(model):
-        return own
+        return reach(model.config) or positions(model, "decoder")
     if prompt_length is None:
         return UNLIMITED
     longest = positions(model, "encoder")
@@ -150,29 +168,55 @@ def context_length(model: Any, prompt_length: int | None = None) -> int:
             f"The prompt has {prompt_length} tokens, and the encoder reads {longest}: shorten it "
             f"by {prompt_length - longest} or more."
         )
-    return prompt_length + own - len(start_ids(model))
+    return prompt_length + positions(model, "decoder") - len(start_ids(model))
 
 
-def window(model: Any) -> int | None:
-    """Tokens after which some layer forgets, and its cache can no longer be rolled back."""
-    layers: list[Any] = DynamicCache(config=model.config).layers
-    sizes = [layer.sliding_window for layer in layers if layer.is_sliding]
-    return min(sizes, default=None)
+def table_length(model: Any) -> int:
+    """Tokens that a text of a decoder may have before it runs out of positions to look up: where
+    ``generate``, which knows no other limit, would break."""
+    return UNLIMITED if reach(model.config) else positions(model, "decoder")
 
 
 def _croppable(model: Any, name: str) -> bool:
-    """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives."""
-    lane, ids = Lane(model), [0, 1, 2, 3]
+    """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives,
+    and past a window, where the whole text would cost too much, what it gives token by token."""
     try:
+        lane, ids = Lane(model), [0, 1, 2, 3]
         lane.logits([*ids[:2], 3, 2], 1)
         whole = Lane(model, cached=False).logits(ids, 1)
         if not whole.amax(-1).isfinite().all():
             raise NoNumbers(name, whole.dtype)
-        return _close(lane.logits(ids, 1), whole)
+        if not _close(lane.logits(ids, 1), whole):
+            return False
+        for past in _lengths(model, len(ids))[1:]:
+            (lane, text), (other, _) = _holding(model, past), _holding(model, past)
+            lane.logits([*text, *ids[:2], 3, 2], 1)
+            rows = [other.logits([*text, *ids[: n + 1]], 1)[0] for n in range(len(ids))]
+            if not _close(lane.logits([*text, *ids], 2), torch.stack(rows[2:])):
+                return False
     except (NoNumbers, torch.OutOfMemoryError):
         raise
-    except (AttributeError, RuntimeError, TypeError, ValueError):
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
         return False
+    return True
+
+
+def _lengths(model: Any, more: int) -> list[int]:
+    """Where to try a model out, in tokens of text: 0, a short one, and one past the widest of its
+    windows, if ``more`` tokens can follow there."""
+    if reads_apart(model):
+        return [0]
+    end = context_length(model)
+    size = widest(model.config, min(end, _WIDEST))
+    long = min(size + _EDGE, end - more)
+    return [0, long] if size and long > _EDGE else [0]
+
+
+def _holding(model: Any, past: int, strict: bool = False) -> tuple[Lane, list[int]]:
+    """A lane, and the text that it holds: three tokens, or as if it had ``past`` of them."""
+    lane, text = Lane(model, strict=strict), [1, 2, 3]
+    lane.logits(text, 1)
+    return lane, lane.stretch(past, min(past, 2 * _EDGE)) if past else text
 
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:

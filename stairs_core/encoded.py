@@ -18,8 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from .errors import InputError
 from .kv import argument
-
-UNLIMITED = 2**31
+from .ropes import UNLIMITED, bound
 
 
 class Encoded:
@@ -101,7 +100,7 @@ def reads_apart(model: Any) -> bool:
 
 def bind(model: Any, prompt_ids: list[int]) -> Any:
     """A model to be called by a lane on texts that begin with ``prompt_ids``."""
-    return Encoded(model, prompt_ids) if reads_apart(model) else model
+    return Encoded(model, prompt_ids) if reads_apart(model) else bound(model, len(prompt_ids))
 
 
 def start_ids(model: Any) -> list[int]:

@@ -79,10 +79,10 @@ def custom_generate(
     checks.check_inputs(input_ids, model_kwargs)
     processors = Processors(logits_processor)
     rows = Rows(_choice(processors, pair, config), processors, config)
-    guesser, length = _guesser(pair, settings, rows)
+    guesser, length = _guesser(pair, input_ids[0].tolist(), settings, rows)
     steps = generate(
         input_ids[0].tolist(),
-        verify.build(backend, model),
+        verify.build(backend, pair.for_prompt(input_ids[0].tolist()).target),
         guesser,
         rows,
         Scribe(Wordless(), [], weighs=on_step is not None),
@@ -155,7 +155,7 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         draft_tokenizer=None,
         eos_ids=eos_ids,
         draft_eos_ids=eos_ids,
-        context_length=min(map(checks.context_length, models)),
+        context_length=min(map(checks.table_length, models)),
         parameters=(count_parameters(model), count_parameters(draft)),
         bytes=(count_bytes(model), count_bytes(draft)),
     )
@@ -169,7 +169,9 @@ def _choice(processors: Processors, pair: Pair, config: GenerationConfig) -> Cho
     return Speculative(processors, int(torch.randint(2**63 - 1, ())), pair.device)
 
 
-def _guesser(pair: Pair, settings: Settings, choice: Choice) -> tuple[Drafter, LengthPolicy]:
+def _guesser(
+    pair: Pair, ids: list[int], settings: Settings, choice: Choice
+) -> tuple[Drafter, LengthPolicy]:
     """Raises InputError when the models lack what the drafter needs."""
     name, backend = settings.drafter, settings.backend
     # Never drafts: it says what it is.
@@ -181,7 +183,7 @@ def _guesser(pair: Pair, settings: Settings, choice: Choice) -> tuple[Drafter, L
         key = backend, drafter.uses_draft_model
         costs = known[key] = known.get(key) or pair.costs(backend, drafts=key[1])
     length = lengths.build(settings.length, settings.k, costs, doubts=drafter.doubts)
-    return drafters.build(name, Kit(pair, length, choice)), length
+    return drafters.build(name, Kit(pair.for_prompt(ids), length, choice)), length
 
 
 def _limits(

@@ -62,6 +62,18 @@ class KV(Cache):
             for buffer in layer.buffers if moves else ():
                 buffer[:, :, start:end] = buffer[:, :, places]
 
+    def stretch(self, length: int, loud: int) -> None:
+        """Stand in for a text of ``length`` tokens, for try-outs: keys come round again, and of the
+        values only the first ``loud`` tokens have any, so much that each is heard if it is seen.
+        """
+        for layer in self._written:
+            keys, values = layer.buffers
+            places = torch.arange(length, device=keys.device)
+            gain = (places < loud).to(values.dtype)[:, None] * (length / loud)
+            layer.keys = keys[:, :, places % layer.length]
+            layer.values = values[:, :, places % layer.length] * gain
+            layer.length = length
+
     @property
     def _written(self) -> list[Layer]:
         """A layer whose attention is skipped has nothing."""
@@ -120,6 +132,23 @@ def argument(model: Any) -> str:
     takes = inspect.signature(getattr(model, "forward", model)).parameters
     old = "past_key_values"
     return old if old in takes and "cache" not in takes else "cache"
+
+
+def begins_anew(model: Any, length: int) -> bool:
+    """Whether ``generate`` reads the whole text again once it has more than ``length`` tokens, in
+    place of going on from its cache: Phi-3 does, where its rotary angles change."""
+    kv = KV()
+    kv.layers.append(Layer(whole_blocks=False))
+    kv.layers[0].length = length
+    ids = torch.zeros(1, length + 1, dtype=torch.long, device=model.device)
+    inputs = model.prepare_inputs_for_generation(
+        ids,
+        next_sequence_length=1,
+        attention_mask=torch.ones_like(ids),
+        use_cache=True,
+        **{argument(model): kv},
+    )
+    return inputs["input_ids"].shape[1] > 1
 
 
 def _grown(buffer: torch.Tensor, tokens: int) -> torch.Tensor:

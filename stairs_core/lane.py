@@ -7,14 +7,17 @@ draft model, and a run that was abandoned halfway.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 
 from . import trees
-from .kv import BLOCK, KV, argument
+from .kv import BLOCK, KV, argument, begins_anew
 from .protocols import Choice
+from .ropes import UNLIMITED
+from .windows import Windows
 
 WIDTH = 8
 """Tokens of every strict pass (design, section 5); more are fed in several.
@@ -40,14 +43,25 @@ class Lane:
         self._cache_argument = argument(model)
         # Where an encoder reads the prompt, what is held here is the decoder's side of the text.
         self._reads = getattr(model, "decoder_ids", lambda ids: ids)
+        self._windows = Windows(model.config)
+        # Where rotary angles depend on the text's length: how, and after how many tokens the
+        # target's own text is read anew, because what was cached before holds no longer.
+        self._turns = getattr(model, "turns", None)
+        lengths = self._turns.lengths if self._turns else []
+        self._switch = next((n for n in lengths if begins_anew(model, n)), UNLIMITED)
+        self._switched = False
         self._kv: KV | None = None
         self._held: list[int] = []
         self._nodes: list[tuple[int, int]] = []  # of a tree after the tokens held: token and parent
 
     @torch.inference_mode()
     def logits(self, ids: list[int], last: int) -> torch.Tensor:
-        """[last, vocabulary]: logits at the last positions of ``ids``, in one causal pass."""
+        """[last, vocabulary]: logits at the last positions of ``ids``, in one causal pass; in two
+        where the text is read anew between them."""
         ids = self._reads(ids)
+        if (over := len(ids) - self._switch) > 0 and over < last:
+            early = self.logits(ids[: self._switch], last - over)
+            return torch.cat([early, self.logits(ids, over)])
         kept = self._keep(ids, len(ids) - last)
         if self._strict:
             out = self._in_chunks(ids, kept, len(ids) - last)
@@ -85,7 +99,11 @@ class Lane:
                 break
             if len(found) == count:
                 break
-            rows.append(row := self._forward(token.view(1, 1), 1)[0, 0])
+            if not self._switched and len(context) + len(found) > self._switch:
+                row = self.logits(context + [int(t) for t in found], 1)[0]
+            else:
+                row = self._forward(token.view(1, 1), 1)[0, 0]
+            rows.append(row)
         tokens = torch.stack(found).tolist()
         self._held = self._reads(context) + tokens[:-1] if self._cached else []
         end = next((i for i, token in enumerate(tokens, 1) if token in eos_ids), len(tokens))
@@ -102,17 +120,17 @@ class Lane:
         lanes: a token of a tree does not stand where it would stand in the text.
         """
         context = self._reads(context)
+        if self._straddles(context, parents):
+            return self._one_by_one(context, tokens, parents)[-last:]
         nodes = [*zip(tokens, parents, strict=True)]
         first = self._keep_tree(context, nodes, len(context) + len(tokens) - last)
         seen = torch.from_numpy(trees.mask(len(context), parents, first))
-        mask = torch.zeros(seen.shape, dtype=self._model.dtype)
-        mask.masked_fill_(~seen, torch.finfo(mask.dtype).min)
-        places = torch.tensor([trees.positions(len(context), parents, first)])
+        places = torch.tensor(trees.positions(len(context), parents, 0))
         out = self._forward(
             torch.tensor([(context + tokens)[first:]]),
             last,
-            position_ids=places.to(self._model.device),
-            attention_mask=mask[None, None].to(self._model.device),
+            position_ids=places[None, first:].to(self._model.device),
+            attention_mask=self._windows.masks(seen, places[first:], places, self._model),
         )[0]
         if self._cached:
             self._held, self._nodes = context[:], nodes
@@ -126,6 +144,8 @@ class Lane:
         the padding, which stands after a row's end, from being seen.
         """
         context = self._reads(context)
+        if self._straddles(context, parents):
+            return self._one_by_one(context, tokens, parents)
         rows = [[], *([tokens[i] for i in path] for path in trees.paths(parents))]
         deepest = max(range(len(rows)), key=lambda i: len(rows[i]))
         depth = len(rows[deepest])
@@ -142,8 +162,34 @@ class Lane:
         self._held = longest if self._cached else []
         return every[torch.arange(len(rows)), torch.tensor([len(row) for row in rows])]
 
+    def stretch(self, length: int, loud: int) -> list[int]:
+        """The ids of a text of ``length`` tokens that the cache then stands in for, those it holds
+        coming round again: a try-out's way past any window. See ``KV.stretch``."""
+        assert self._kv is not None
+        self._kv.stretch(length, loud)
+        self._held = [self._held[i % len(self._held)] for i in range(length)]
+        self._switched = length > self._switch
+        return self._held[:]
+
+    def _straddles(self, context: list[int], parents: list[int]) -> bool:
+        """Whether the text is read anew between the rows of a tree, which no one pass can do."""
+        return len(context) <= self._switch <= len(context) + max(trees.depths(parents), default=-1)
+
+    def _one_by_one(
+        self, context: list[int], tokens: list[int], parents: list[int]
+    ) -> torch.Tensor:
+        """[N + 1, vocabulary]: the rows of ``tree`` and ``stairs``, each from a pass of its own."""
+        branches = [[], *([tokens[i] for i in path] for path in trees.paths(parents))]
+        # The short ones first, so that the text is read anew once.
+        order = sorted(range(len(branches)), key=lambda i: len(branches[i]))
+        rows = {i: self.logits(context + branches[i], 1)[0] for i in order}
+        return torch.stack([rows[i] for i in range(len(branches))])
+
     def _keep(self, ids: list[int], at_most: int) -> int:
         """Crop the cache to what it shares with ``ids``; returns how many tokens it then holds."""
+        if self._switched != (len(ids) > self._switch):
+            self._switched = not self._switched
+            self._held, self._nodes = [], []
         self._settle(ids)
         kept = min(_common_prefix(self._held, ids), at_most)
         if self._kv is None and (self._cached or self._strict):
@@ -193,31 +239,36 @@ class Lane:
         slots = start + torch.arange(self._width)
         # Padding stands where the last token does: a position past the context may not exist.
         positions = slots.clamp(max=start + len(ids) - 1)
-        hidden = torch.finfo(self._model.dtype).min
-        mask = torch.zeros(self._width, len(keys), dtype=self._model.dtype)
-        mask.masked_fill_(keys > slots[:, None], hidden)
         out = self._forward(
             torch.tensor([ids + [0] * (self._width - len(ids))]),
             self._width,
             position_ids=positions[None].to(self._model.device),
-            attention_mask=mask[None, None].to(self._model.device),
+            attention_mask=self._windows.masks(keys <= slots[:, None], slots, keys, self._model),
         )
         kv.keep(start + len(ids))
         return out[0, : len(ids)]
 
-    def _forward(self, batch: torch.Tensor, last: int, **where: torch.Tensor) -> torch.Tensor:
+    def _forward(self, batch: torch.Tensor, last: int, **where: Any) -> torch.Tensor:
         """[rows, last, vocabulary]. An interrupted pass leaves an empty lane, not a torn one."""
         kv, self._kv = self._kv, None
         self._held, self._nodes = [], []
-        out = self._model(
-            input_ids=batch.to(self._model.device),
-            use_cache=kv is not None,
-            **{self._cache_argument: kv},
-            **({"logits_to_keep": last} if self._trims else {}),
-            **where,
-        )
+        with self._turned():
+            out = self._model(
+                input_ids=batch.to(self._model.device),
+                use_cache=kv is not None,
+                **{self._cache_argument: kv},
+                **({"logits_to_keep": last} if self._trims else {}),
+                **where,
+            )
         self._kv = kv
         return out.logits[:, -last:]
+
+    def _turned(self) -> contextlib.AbstractContextManager[None]:
+        """While it lasts, rotary angles are those of the target's own text."""
+        if self._turns is None:
+            return contextlib.nullcontext()
+        first = self._turns.prompt_length
+        return self._turns.over(max(first, self._switch + 1) if self._switched else first)
 
 
 def _common_prefix(a: list, b: list) -> int:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .packed import PackedLinear
+from .windows import Windows
 
 FAMILIES = ("llama", "mistral", "qwen2")
 _ROPES = ("default", "linear", "llama3", "yarn")  # whose angles depend on the position alone
@@ -31,6 +32,7 @@ def fits(model: Any) -> bool:
     return (
         config.model_type in FAMILIES
         and rope.get("rope_type") in _ROPES
+        and not Windows(config).any
         and config.hidden_act == "silu"
         and config._attn_implementation == "sdpa"
         and model.dtype == torch.float32
@@ -52,7 +54,8 @@ class LeanLlama:
         self._head = model.model.layers[0].self_attn.head_dim
         self._eps = config.rms_norm_eps * config.hidden_size
         self._embedding = model.model.embed_tokens.weight.detach()
-        self._angles = _angles(model, config.max_position_embeddings)
+        self._rotary = model.model.rotary_emb
+        self._angles = _angles(self._rotary, config.max_position_embeddings)
         self._layers: list[tuple[_Attention | None, _MLP | None]] = []
         for index, layer in enumerate(model.model.layers):
             self._layers.append((_Attention(layer, self._head), _MLP(layer)))
@@ -87,9 +90,9 @@ class LeanLlama:
         rows, tokens = input_ids.shape
         if position_ids is None:
             start = cache.get_seq_length() if cache is not None else 0
-            angles = self._angles.narrow(0, start, tokens)
+            angles = self._angles_to(start + tokens).narrow(0, start, tokens)
         else:
-            angles = self._angles[position_ids[0]]
+            angles = self._angles_to(int(position_ids.max()) + 1)[position_ids[0]]
         for index, (attention, mlp) in enumerate(self._layers):
             if attention is not None:
                 q, k, v = self._heads_of(attention.qkv.forward(self._normed(x)), angles)
@@ -103,6 +106,12 @@ class LeanLlama:
                 x = mlp.down.forward(mlp.up.forward(normed, times=gate), add=x)
         logits = self._lm_head.forward(self._normed(x[:, -logits_to_keep:]))
         return SimpleNamespace(logits=logits)
+
+    def _angles_to(self, positions: int) -> torch.Tensor:
+        """Of as many positions at least: a text may grow longer than the model was made for."""
+        if positions > len(self._angles):
+            self._angles = _angles(self._rotary, 2 * positions)
+        return self._angles
 
     def _normed(self, x: torch.Tensor) -> torch.Tensor:
         """RMSNorm but for its weight and the root of its width, which the next linear holds."""
@@ -189,9 +198,9 @@ def _like(linear: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) ->
 
 
 @torch.inference_mode()
-def _angles(model: Any, positions: int) -> torch.Tensor:
+def _angles(rotary: nn.Module, positions: int) -> torch.Tensor:
     """[positions, 1, head / 2] complex numbers: what turns a pair at each position."""
     where = torch.arange(positions)[None]
-    cos, sin = model.model.rotary_emb(torch.empty(1, dtype=torch.float32), where)
+    cos, sin = rotary(torch.empty(1, dtype=torch.float32), where)
     half = cos.shape[-1] // 2
     return torch.complex(cos[0, :, :half], sin[0, :, :half])[:, None]

@@ -46,15 +46,19 @@ class Pair:
 
     def for_prompt(self, ids: list[int]) -> Pair:
         """The pair that decodes texts that begin with ``ids``: itself, but where an encoder is to
-        read them, once for every pair that is asked for. Raises InputError for too long a prompt.
+        read them, once for every pair that is asked for, or where rotary angles depend on their
+        number. Raises InputError for too long a prompt.
         """
         models = [m for m in (self.target, self.draft) if m is not None]
-        if not any(map(reads_apart, models)):
+        target, draft = bind(self.target, ids), self.draft and bind(self.draft, self._told(ids))
+        if target is self.target and draft is self.draft:
             return self
+        if not any(map(reads_apart, models)):
+            return replace(self, target=target, draft=draft)
         return replace(
             self,
-            target=bind(self.target, ids),
-            draft=self.draft and bind(self.draft, self._told(ids)),
+            target=target,
+            draft=draft,
             context_length=min(checks.context_length(m, len(ids)) for m in models),
             shortest=len(ids),
         )
