@@ -9,18 +9,17 @@ from transformers import DynamicCache
 
 from .encoded import UNLIMITED, bind, positions, reads_apart, start_ids
 from .errors import InputError
+from .kv import takes_cache
 from .lane import WIDTH, Lane
 from .skipping import skip
+from .tryouts import agree, tokens, tried
 
 
 def check_model(model: Any, name: str) -> None:
-    """Raises InputError when the model's cache cannot be rolled back, with the reason."""
-    kind = model.config.model_type
-    if getattr(model, "_is_stateful", False) or not _croppable(bind(model, [0])):
-        raise InputError(
-            f"{name} ({kind}) keeps a state that cannot be rolled back to an earlier token, so "
-            "rejected guesses cannot be undone: choose a model with a plain KV cache."
-        )
+    """Raises InputError when guesses cannot be checked, or not undone, with the reason."""
+    fault = _fault(model)
+    if fault:
+        raise InputError(f"{name} ({model.config.model_type}) {fault}")
 
 
 def check_strict(model: Any, name: str) -> None:
@@ -28,21 +27,17 @@ def check_strict(model: Any, name: str) -> None:
 
     Tried here, on a few tokens: they agree with a plain pass, and give the same bits in any groups.
     """
-    ids = list(range(2 * WIDTH))
+    ids = tokens(model, 2 * WIDTH)
     kind = model.config.model_type
     if reads_apart(model) and positions(model, "decoder") < UNLIMITED:
         raise InputError(
             f"{name} ({kind}) counts its decoder's positions itself, and strict passes would run "
             "past the last of them: use --numerics fast."
         )
-    model = bind(model, [0])
+    model = bind(model, ids[:1])
     one, several = Lane(model, strict=True), Lane(model, strict=True)
-    try:
-        rows = torch.cat([one.logits(ids[: n + 1], 1) for n in range(WIDTH, 2 * WIDTH)])
-        fits = _close(rows, Lane(model, cached=False).logits(ids, WIDTH))
-    except (IndexError, RuntimeError, TypeError, ValueError):
-        fits, rows = False, torch.empty(0)
-    if not fits:
+    rows = tried(lambda: _one_by_one(one, ids, WIDTH))
+    if rows is None or not agree(rows, tried(lambda: _anew(model, ids, WIDTH))):
         raise InputError(
             f"{name} ({kind}) does not take the masks that strict numerics needs: "
             "use --numerics fast."
@@ -88,17 +83,11 @@ def takes_trees(model: Any) -> bool:
     """
     if reads_apart(model):
         return False
-    context, tokens, parents = [1, 2, 3], [4, 5, 6, 7], [-1, -1, 0, 1]
-    try:
-        rows = Lane(model).tree(context, tokens, parents, 5)
-        said = [
-            Lane(model).logits(context + branch, 1)[0] for branch in ([], [4], [5], [4, 6], [5, 7])
-        ]
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
-        return False
-    return _close(rows, torch.stack(said))
+    a, b, c, d, e, f, g = tokens(model, 7)
+    context, branches = [a, b, c], ([], [d], [e], [d, f], [e, g])
+    rows = tried(lambda: Lane(model).tree(context, [d, e, f, g], [-1, -1, 0, 1], 5))
+    said = tried(lambda: torch.cat([_anew(model, context + more, 1) for more in branches]))
+    return agree(rows, said)
 
 
 def check_skipping(model: Any, name: str) -> None:
@@ -119,21 +108,22 @@ def check_skipping(model: Any, name: str) -> None:
             "use another drafter than layer-skip."
         )
     inner = range(1, count - 1)
-    try:
+    a, b, c, d = tokens(model, 4)
+
+    def rolled_back() -> torch.Tensor:
         lane = Lane(skip(model, inner, inner))
-        lane.logits([0, 1, 2], 1)
-        lane.logits([0, 1, 3, 2], 2)
-    except (InputError, torch.OutOfMemoryError):
-        raise
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as e:
+        lane.logits([a, b, c], 1)
+        return lane.logits([a, b, d, c], 2)
+
+    if tried(rolled_back) is None:
         raise InputError(
             f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
             "drafter than layer-skip."
-        ) from e
+        )
 
 
-def context_length(model: Any, prompt_length: int | None = None) -> int:
-    """Tokens that a text may have, its prompt included.
+def context_length(model: Any, prompt_length: int | None = None, first: int | None = None) -> int:
+    """Tokens that a text may have, its prompt included. ``first``: what its decoder begins with.
 
     Where an encoder reads the prompt, that depends on the prompt's length, and is not known (no
     limit) before it. Raises InputError for a prompt that the encoder cannot read.
@@ -149,7 +139,7 @@ def context_length(model: Any, prompt_length: int | None = None) -> int:
             f"The prompt has {prompt_length} tokens, and the encoder reads {longest}: shorten it "
             f"by {prompt_length - longest} or more."
         )
-    return prompt_length + own - len(start_ids(model))
+    return prompt_length + own - len(start_ids(model, first))
 
 
 def window(model: Any) -> int | None:
@@ -159,18 +149,62 @@ def window(model: Any) -> int | None:
     return min(sizes, default=None)
 
 
-def _croppable(model: Any) -> bool:
-    """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives."""
-    lane, ids = Lane(model), [0, 1, 2, 3]
-    try:
-        lane.logits([*ids[:2], 3, 2], 1)
-        return _close(lane.logits(ids, 1), Lane(model, cached=False).logits(ids, 1))
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, RuntimeError, TypeError, ValueError):
-        return False
+def _fault(model: Any) -> str | None:
+    """Why guesses cannot be checked together or undone, tried out; None where they can."""
+    state = (
+        "keeps a state that cannot be rolled back to an earlier token, so rejected guesses cannot "
+        "be undone: choose a model with a plain KV cache."
+    )
+    if getattr(model, "_is_stateful", False):
+        return state
+    ids = tokens(model, 6)
+    bound = bind(model, ids[:1])
+    rows = tried(lambda: _rolled_back(bound, ids))
+    if rows is not None and agree(rows, tried(lambda: _anew(bound, ids[:4], 2))):
+        return None
+    if not takes_cache(model):
+        return "keeps no KV cache, which guesses are checked over: choose another model."
+    singly = tried(lambda: _one_by_one(Lane(bound), ids[:4], 2))
+    if singly is None:
+        return (
+            "does not run over a plain cache of keys and values, where guesses are checked and "
+            "undone: choose another model."
+        )
+    if tried(lambda: _in_two(bound, ids)) is None:
+        return (
+            "cannot read several tokens in one pass over its cache, so guesses cannot be checked "
+            "together: choose another model."
+        )
+    if not agree(
+        tried(lambda: _anew(bound, ids[:3], 1)), tried(lambda: _anew(bound, ids[:4], 2)[:1])
+    ):
+        return (
+            "lets each token of a pass see those after it, so guesses cannot be checked together: "
+            "choose a model made to write."
+        )
+    return state
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    tolerance = 1e-3 if a.dtype == torch.float32 else 0.25
-    return torch.allclose(a, b, atol=tolerance, rtol=tolerance)
+def _anew(model: Any, ids: list[int], last: int) -> torch.Tensor:
+    """[last, vocabulary], from a pass over the whole text."""
+    return Lane(model, cached=False).logits(ids, last)
+
+
+def _one_by_one(lane: Lane, ids: list[int], last: int) -> torch.Tensor:
+    """The same from a pass for each of the last tokens, over what is held of those before."""
+    ends = range(len(ids) - last + 1, len(ids) + 1)
+    return torch.cat([lane.logits(ids[:end], 1) for end in ends])
+
+
+def _in_two(model: Any, ids: list[int]) -> torch.Tensor:
+    """The last two of four tokens in one pass, over the first two's."""
+    lane = Lane(model)
+    lane.logits(ids[:2], 1)
+    return lane.logits(ids[:4], 2)
+
+
+def _rolled_back(model: Any, ids: list[int]) -> torch.Tensor:
+    """The same from a real cache, after it has held two other tokens there."""
+    lane = Lane(model)
+    lane.logits([*ids[:2], *ids[4:6]], 1)
+    return lane.logits(ids[:4], 2)

@@ -157,6 +157,8 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add("--rule", metavar="RULE", help=f"of the dice: {' or '.join(RULES)} (default: the first)")
     add("--check", action="store_true", help="status 1 if a text differs by more than rounding")
     add("--chat", action="store_true", help="wrap the prompt in the chat template")
+    add("--source-language", metavar="CODE", help="of the prompt, where the tokenizer marks it")
+    add("--target-language", metavar="CODE", help="to translate into (M2M100, NLLB, mBART)")
     add("--trace", metavar="FILE", help="save what happened, for show and for the page")
     _add_models(parser)
 

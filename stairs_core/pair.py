@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from . import checks, costs, devices
+from . import checks, costs, devices, languages
 from .costs import Costs
 from .encoded import bind, reads_apart
 from .errors import InputError
@@ -25,7 +25,8 @@ class Pair:
     ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
     there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
     how many the target and the draft have (0: none), and ``bytes`` that they take. ``shortest``:
-    tokens that every text begins with.
+    tokens that every text begins with. ``first``: the token, of a language, that decoders begin
+    with in place of their own choice.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Pair:
     parameters: tuple[int, int]
     shortest: int = 1
     bytes: tuple[int, int] = (0, 0)
+    first: int | None = None
 
     def for_prompt(self, ids: list[int]) -> Pair:
         """The pair that decodes texts that begin with ``ids``: itself, but where an encoder is to
@@ -51,11 +53,22 @@ class Pair:
             return self
         return replace(
             self,
-            target=bind(self.target, ids),
-            draft=self.draft and bind(self.draft, ids),
-            context_length=min(checks.context_length(m, len(ids)) for m in models),
+            target=bind(self.target, ids, self.first),
+            draft=self.draft and bind(self.draft, ids, self.first),
+            context_length=min(checks.context_length(m, len(ids), self.first) for m in models),
             shortest=len(ids),
         )
+
+    def into(self, language: str | None) -> Pair:
+        """The pair that writes in that language, by its code. Raises InputError."""
+        if language is None:
+            return self
+        if not reads_apart(self.target):
+            raise InputError(
+                f"{self.target_name} ({self.target.config.model_type}) does not translate: name no "
+                "language, but say in the prompt what you want."
+            )
+        return replace(self, first=languages.token(self.tokenizer, language))
 
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False

@@ -33,9 +33,14 @@ class Runner:
     """
 
     def __init__(self, pair: Pair, prompt: str, settings: Settings, name: str = "stairs") -> None:
+        pair = pair.into(settings.target_language)
         self.pair, self.settings, self.name = pair, settings, name
         self._ids = text.encode(
-            pair.tokenizer, prompt, chat=settings.chat, context_length=pair.context_length
+            pair.tokenizer,
+            prompt,
+            chat=settings.chat,
+            context_length=pair.context_length,
+            language=settings.source_language,
         )
         self._scribe = Scribe(pair.speller, self._ids)
         self._references = text.read_references(pair.tokenizer, settings.references)
@@ -170,6 +175,8 @@ class Runner:
             pair=_shared(pair.name),
             parameters=pair.parameters[:models],
             bytes=pair.bytes[:models],
+            source_language=settings.source_language,
+            target_language=settings.target_language,
             encoded=len(self._ids) if reads_apart(pair.target) else 0,
             prices=pair.prices(settings.backend, settings.numerics, drafts=drafts),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import drafters
@@ -37,7 +37,8 @@ class Settings:
     tokenizer's chat template.
     ``length``: how many to guess next, of ``LENGTHS``. ``numerics``: ``strict`` gives the same bits
     however tokens are grouped into passes. ``sampling``: None for greedy decoding. ``references``:
-    text files that may be copied from.
+    text files that may be copied from. ``source_language`` and ``target_language``: codes, for a
+    model that translates between many; None is the prompt's usual one, and the model's own choice.
     """
 
     drafter: str = "model"
@@ -49,6 +50,8 @@ class Settings:
     numerics: str = "fast"
     sampling: Sampling | None = None
     references: tuple[str, ...] = ()
+    source_language: str | None = None
+    target_language: str | None = None
 
     def __post_init__(self) -> None:
         _one_of("drafter", self.drafter, drafters.NAMES)
@@ -70,8 +73,15 @@ class Settings:
 
     def alone(self) -> Settings:
         """The target decoding alone in the fastest way there is: what speedups are over."""
-        return Settings(
-            "none", max_new_tokens=self.max_new_tokens, chat=self.chat, sampling=self.sampling
+        usual = Settings()
+        return replace(
+            self,
+            drafter="none",
+            k=usual.k,
+            backend=usual.backend,
+            length=usual.length,
+            numerics=usual.numerics,
+            references=(),
         )
 
 

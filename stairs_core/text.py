@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from . import languages
 from .errors import InputError
 from .protocols import Document
 
@@ -101,10 +102,13 @@ def check_prompt(prompt: str) -> None:
         raise InputError("The prompt holds half a character (a lone surrogate): type it again.")
 
 
-def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> list[int]:
+def encode(
+    tokenizer: Any, prompt: str, *, chat: bool, context_length: int, language: str | None = None
+) -> list[int]:
     """The prompt as the target reads it. Raises InputError when it cannot be decoded from.
 
     ``chat``: as the user's turn in the tokenizer's chat template. ``context_length``: in tokens.
+    ``language``: the code of the one that it is in, for tokenizers that mark it.
     """
     check_prompt(prompt)
     if chat and not tokenizer.chat_template:
@@ -112,6 +116,8 @@ def encode(tokenizer: Any, prompt: str, *, chat: bool, context_length: int) -> l
     if chat:
         turn = [{"role": "user", "content": prompt}]
         ids = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    elif language is not None:
+        ids = languages.encode(tokenizer, prompt, language)
     else:
         ids = tokenizer.encode(prompt)
     if not ids:

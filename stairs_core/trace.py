@@ -137,7 +137,7 @@ class Run:
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
     trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
     for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
-    reads, and the stairs do not stand on.
+    reads, and the stairs do not stand on. The languages: codes, where one was asked for.
     """
 
     name: str
@@ -167,6 +167,8 @@ class Run:
     engine: str | None = None
     pair: str | None = None
     encoded: int = 0
+    source_language: str | None = None
+    target_language: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -211,7 +213,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair")
+    *("agrees", "engine", "pair", "source_language", "target_language")
 }
 
 

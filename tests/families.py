@@ -43,6 +43,15 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Granite": {**_GROUPED, "logits_scaling": 0.5},
     "SmolLM3": {**_GROUPED, "no_rope_layers": [1, 0]},
 }
+_BOTH = {
+    "d_model": 32,
+    **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
+    **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+    **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
+    "max_position_embeddings": 96,
+    "decoder_start_token_id": 0,
+    "forced_eos_token_id": None,
+}
 TWO_SIDED: dict[str, dict[str, Any]] = {
     "T5": {
         "d_model": 32,
@@ -52,15 +61,9 @@ TWO_SIDED: dict[str, dict[str, Any]] = {
         "num_heads": 4,
         "decoder_start_token_id": 0,
     },
-    "Bart": {
-        "d_model": 32,
-        **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
-        **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
-        **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
-        "max_position_embeddings": 96,
-        "decoder_start_token_id": 0,
-        "forced_eos_token_id": None,
-    },
+    "Bart": _BOTH,
+    "M2M100": _BOTH,
+    "MBart": _BOTH,
 }
 
 

@@ -126,7 +126,8 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
         return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
     drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""
-    how = f"{run.backend}{strict}{drawn}, {run.exactness}, {run.dtype}, {run.hardware}"
+    into = f", into {run.target_language}" if run.target_language else ""
+    how = f"{run.backend}{strict}{drawn}{into}, {run.exactness}, {run.dtype}, {run.hardware}"
     setting = f"{models}, {words.drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
     prompt = [("Prompt: ", "1"), (visible(run.prompt, "↵\n"), "2")]
