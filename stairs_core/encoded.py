@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from transformers import Cache, DynamicCache, EncoderDecoderCache
+from transformers import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from .errors import InputError
-from .kv import argument
+from .kv import KV, argument
 
 UNLIMITED = 2**31
 
@@ -55,7 +55,7 @@ class Encoded:
         ends = self._ends(input_ids)
         if len(ends) == 1:
             return self._pass(input_ids, cache, use_cache, attention_mask)
-        cache = DynamicCache() if cache is None else cache
+        cache = KV() if cache is None else cache
         found = [
             self._pass(t, cache, True, None).logits for t in input_ids.tensor_split(ends[:-1], 1)
         ]
