@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from .encoded import bind, positions, reads_apart, start_ids
 from .errors import InputError, NoNumbers
+from .kv import takes_cache
 from .lane import WIDTH, Lane
 from .ropes import UNLIMITED, reach
 from .skipping import skip
+from .tryouts import agree, tokens, tried
 from .windows import widest
 
 _EDGE = 8
@@ -20,14 +23,11 @@ _WIDEST = 2**13
 
 
 def check_model(model: Any, name: str) -> None:
-    """Raises InputError when the model's cache cannot be rolled back, with the reason, and when its
-    logits are no numbers."""
-    kind = model.config.model_type
-    if getattr(model, "_is_stateful", False) or not _croppable(bind(model, [0]), name):
-        raise InputError(
-            f"{name} ({kind}) keeps a state that cannot be rolled back to an earlier token, so "
-            "rejected guesses cannot be undone: choose a model with a plain KV cache."
-        )
+    """Raises InputError when guesses cannot be checked, or not undone, with the reason, and when
+    the model's logits are no numbers."""
+    fault = _fault(model, name)
+    if fault:
+        raise InputError(f"{name} ({model.config.model_type}) {fault}")
 
 
 def check_strict(model: Any, name: str) -> None:
@@ -36,28 +36,24 @@ def check_strict(model: Any, name: str) -> None:
     Tried here, on a few tokens, past a window too: they agree with a plain pass, and give the same
     bits in any groups.
     """
-    ids = list(range(2 * WIDTH))
+    ids = tokens(model, 2 * WIDTH)
     kind = model.config.model_type
     if reads_apart(model) and positions(model, "decoder") < UNLIMITED:
         raise InputError(
             f"{name} ({kind}) counts its decoder's positions itself, and strict passes would run "
             "past the last of them: use --numerics fast."
         )
-    model = bind(model, [0])
-    try:
-        fits, even = True, True
-        for past in _lengths(model, 4 * WIDTH):
-            (plain, text), (one, _), (several, _) = (
-                _holding(model, past, strict) for strict in (False, True, True)
-            )
-            ids = [*text, *ids] if past else ids
-            places = range(len(ids) - WIDTH, len(ids))
-            rows = torch.cat([one.logits(ids[: n + 1], 1) for n in places])
-            fits = fits and _close(rows, plain.logits(ids, WIDTH))
-            again = several.logits(ids, WIDTH)
-            even = even and torch.allclose(rows, again, atol=0, rtol=0, equal_nan=True)
-    except (IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        fits = even = False
+    model = bind(model, ids[:1])
+    fits = even = True
+    for past in _lengths(model, 4 * WIDTH):
+        (plain, text), (one, _), (several, _) = (
+            _holding(model, past, strict) for strict in (False, True, True)
+        )
+        told = [*text, *ids] if past else ids
+        rows = tried(lambda one=one, told=told: _one_by_one(one, told, WIDTH))
+        fits = fits and agree(rows, tried(lambda at=plain, told=told: at.logits(told, WIDTH)))
+        again = tried(lambda at=several, told=told: at.logits(told, WIDTH))
+        even = even and _same_bits(rows, again)
     if not fits:
         raise InputError(
             f"{name} ({kind}) does not take the masks that strict numerics needs: "
@@ -104,20 +100,15 @@ def takes_trees(model: Any) -> bool:
     """
     if reads_apart(model):
         return False
-    model, tokens, parents = bind(model, [0]), [4, 5, 6, 7], [-1, -1, 0, 1]
-    try:
-        for past in _lengths(model, len(tokens)):
-            lane, context = _holding(model, past)
-            rows = lane.tree(context, tokens, parents, 5)
-            lane, _ = _holding(model, past)
-            branches = ([], [4], [5], [4, 6], [5, 7])
-            said = [lane.logits(context + branch, 1)[0] for branch in branches]
-            if not _close(rows, torch.stack(said)):
-                return False
-    except torch.OutOfMemoryError:
-        raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        return False
+    model, (a, b, c, d) = bind(model, [0]), tokens(model, 7)[3:]
+    branches = ([], [a], [b], [a, c], [b, d])
+    for past in _lengths(model, len(branches)):
+        lane, context = _holding(model, past)
+        rows = tried(lambda at=lane, text=context: at.tree(text, [a, b, c, d], [-1, -1, 0, 1], 5))
+        lane, _ = _holding(model, past)
+        said = tried(lambda at=lane, text=context: _after_each(at, text, branches))
+        if not agree(rows, said):
+            return False
     return True
 
 
@@ -139,21 +130,23 @@ def check_skipping(model: Any, name: str) -> None:
             "use another drafter than layer-skip."
         )
     inner = range(1, count - 1)
-    try:
+    a, b, c, d = tokens(model, 4)
+
+    def rolled_back() -> torch.Tensor:
         lane = Lane(skip(model, inner, inner))
-        lane.logits([0, 1, 2], 1)
-        lane.logits([0, 1, 3, 2], 2)
-    except (InputError, torch.OutOfMemoryError):
-        raise
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as e:
+        lane.logits([a, b, c], 1)
+        return lane.logits([a, b, d, c], 2)
+
+    if tried(rolled_back) is None:
         raise InputError(
             f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
             "drafter than layer-skip."
-        ) from e
+        )
 
 
-def context_length(model: Any, prompt_length: int | None = None) -> int:
+def context_length(model: Any, prompt_length: int | None = None, first: int | None = None) -> int:
     """Tokens that a text may have, its prompt included: as many as the model was made for.
+    ``first``: what its decoder begins with.
 
     Where an encoder reads the prompt, that depends on the prompt's length, and is not known (no
     limit) before it. Raises InputError for a prompt that the encoder cannot read.
@@ -168,7 +161,7 @@ def context_length(model: Any, prompt_length: int | None = None) -> int:
             f"The prompt has {prompt_length} tokens, and the encoder reads {longest}: shorten it "
             f"by {prompt_length - longest} or more."
         )
-    return prompt_length + positions(model, "decoder") - len(start_ids(model))
+    return prompt_length + positions(model, "decoder") - len(start_ids(model, first))
 
 
 def table_length(model: Any) -> int:
@@ -177,28 +170,86 @@ def table_length(model: Any) -> int:
     return UNLIMITED if reach(model.config) else positions(model, "decoder")
 
 
-def _croppable(model: Any, name: str) -> bool:
-    """Rolls a real cache back by two tokens and asks whether the answer is what a new one gives,
-    and past a window, where the whole text would cost too much, what it gives token by token."""
-    try:
-        lane, ids = Lane(model), [0, 1, 2, 3]
-        lane.logits([*ids[:2], 3, 2], 1)
-        whole = Lane(model, cached=False).logits(ids, 1)
-        if not whole.amax(-1).isfinite().all():
-            raise NoNumbers(name, whole.dtype)
-        if not _close(lane.logits(ids, 1), whole):
+def _fault(model: Any, name: str) -> str | None:
+    """Why guesses cannot be checked together or undone, tried out; None where they can. Raises
+    NoNumbers."""
+    state = (
+        "keeps a state that cannot be rolled back to an earlier token, so rejected guesses cannot "
+        "be undone: choose a model with a plain KV cache."
+    )
+    if getattr(model, "_is_stateful", False):
+        return state
+    ids = tokens(model, 6)
+    bound = bind(model, ids[:1])
+    plain = tried(lambda: _anew(bound, ids[:4], 2))
+    if plain is not None and not plain.amax(-1).isfinite().all():
+        raise NoNumbers(name, plain.dtype)
+    rows = tried(lambda: _rolled_back(bound, ids))
+    if rows is not None and agree(rows, plain):
+        return None if _rolls_back_past_windows(bound, ids) else state
+    if not takes_cache(model):
+        return "keeps no KV cache, which guesses are checked over: choose another model."
+    singly = tried(lambda: _one_by_one(Lane(bound), ids[:4], 2))
+    if singly is None:
+        return (
+            "does not run over a plain cache of keys and values, where guesses are checked and "
+            "undone: choose another model."
+        )
+    if tried(lambda: _in_two(bound, ids)) is None:
+        return (
+            "cannot read several tokens in one pass over its cache, so guesses cannot be checked "
+            "together: choose another model."
+        )
+    first = tried(lambda: _anew(bound, ids[:3], 1))
+    if plain is None or not agree(first, plain[:1]):
+        return (
+            "lets each token of a pass see those after it, so guesses cannot be checked together: "
+            "choose a model made to write."
+        )
+    return state
+
+
+def _rolls_back_past_windows(model: Any, ids: list[int]) -> bool:
+    """The same past a window, where the whole text would cost too much, against passes over one
+    token each."""
+    for past in _lengths(model, len(ids))[1:]:
+        (lane, text), (other, _) = _holding(model, past), _holding(model, past)
+        rows = tried(lambda at=lane, text=text: _rolled_back(model, [*text, *ids], at))
+        singly = tried(lambda at=other, text=text: _one_by_one(at, [*text, *ids[:4]], 4)[2:])
+        if not agree(rows, singly):
             return False
-        for past in _lengths(model, len(ids))[1:]:
-            (lane, text), (other, _) = _holding(model, past), _holding(model, past)
-            lane.logits([*text, *ids[:2], 3, 2], 1)
-            rows = [other.logits([*text, *ids[: n + 1]], 1)[0] for n in range(len(ids))]
-            if not _close(lane.logits([*text, *ids], 2), torch.stack(rows[2:])):
-                return False
-    except (NoNumbers, torch.OutOfMemoryError):
-        raise
-    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        return False
     return True
+
+
+def _anew(model: Any, ids: list[int], last: int) -> torch.Tensor:
+    """[last, vocabulary], from a pass over the whole text."""
+    return Lane(model, cached=False).logits(ids, last)
+
+
+def _one_by_one(lane: Lane, ids: list[int], last: int) -> torch.Tensor:
+    """The same from a pass for each of the last tokens, over what is held of those before."""
+    ends = range(len(ids) - last + 1, len(ids) + 1)
+    return torch.cat([lane.logits(ids[:end], 1) for end in ends])
+
+
+def _after_each(lane: Lane, text: list[int], branches: Sequence[list[int]]) -> torch.Tensor:
+    """[branches, vocabulary]: after the text and each branch."""
+    return torch.cat([lane.logits(text + branch, 1) for branch in branches])
+
+
+def _in_two(model: Any, ids: list[int]) -> torch.Tensor:
+    """The last two of four tokens in one pass, over the first two's."""
+    lane = Lane(model)
+    lane.logits(ids[:2], 1)
+    return lane.logits(ids[:4], 2)
+
+
+def _rolled_back(model: Any, ids: list[int], lane: Lane | None = None) -> torch.Tensor:
+    """The same for all but the last two of ``ids``, from a real cache that has held those two in
+    place of the two before."""
+    lane = lane or Lane(model)
+    lane.logits([*ids[:-4], *ids[-2:]], 1)
+    return lane.logits(ids[:-2], 2)
 
 
 def _lengths(model: Any, more: int) -> list[int]:
@@ -214,12 +265,13 @@ def _lengths(model: Any, more: int) -> list[int]:
 
 def _holding(model: Any, past: int, strict: bool = False) -> tuple[Lane, list[int]]:
     """A lane, and the text that it holds: three tokens, or as if it had ``past`` of them."""
-    lane, text = Lane(model, strict=strict), [1, 2, 3]
+    lane, text = Lane(model, strict=strict), tokens(model, 3)
     lane.logits(text, 1)
     return lane, lane.stretch(past, min(past, 2 * _EDGE)) if past else text
 
 
-def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    tolerance = 1e-3 if a.dtype == torch.float32 else 0.25
-    # What is no number in both says nothing against it here; a run says so itself.
-    return torch.allclose(a, b, atol=tolerance, rtol=tolerance, equal_nan=True)
+def _same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    """Where both are no numbers too: a run says that itself."""
+    if a is None or b is None:
+        return False
+    return torch.allclose(a, b, atol=0, rtol=0, equal_nan=True)

@@ -189,6 +189,8 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="for the chat template, such as enable_thinking=false; may be repeated",
     )
+    add("--source-language", metavar="CODE", help="of the prompt, where the tokenizer marks it")
+    add("--target-language", metavar="CODE", help="to translate into (M2M100, NLLB, mBART)")
     add("--trace", metavar="FILE", help="save what happened, for show and for the page")
     _add_models(parser)
 

@@ -101,6 +101,8 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         numerics=args.numerics,
         sampling=_sampling(args),
         references=tuple(args.reference),
+        source_language=args.source_language,
+        target_language=args.target_language,
     )
     if args.check and base.sampling and not base.sampling.comparable:
         raise InputError(

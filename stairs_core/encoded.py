@@ -17,17 +17,19 @@ from transformers import Cache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from .errors import InputError
-from .kv import argument
+from .kv import KV, argument
 from .ropes import UNLIMITED, bound
 
 
 class Encoded:
     """An encoder-decoder model that has one prompt to read. Called with the decoder's tokens."""
 
-    def __init__(self, model: Any, prompt_ids: list[int]) -> None:
+    def __init__(self, model: Any, prompt_ids: list[int], first: int | None = None) -> None:
+        """``first``: what its decoder begins with, in place of its own choice."""
         self._model, self._prompt_ids = model, prompt_ids
         self.config, self.device, self.dtype = model.config, model.device, model.dtype
-        self._start = start_ids(model)
+        self._start = start_ids(model, first)
+        self._pad = model.config.pad_token_id if _counts_pads(model) else None
         self._cross = _Cross()
 
     def decoder_ids(self, ids: list[int]) -> list[int]:
@@ -49,6 +51,31 @@ class Encoded:
         """``logits``: [rows, tokens, vocabulary]. The decoder counts its own positions, from what
         the cache holds: ``position_ids`` that say anything else are not followed.
         """
+        ends = self._ends(input_ids)
+        if len(ends) == 1:
+            return self._pass(input_ids, cache, use_cache, attention_mask)
+        cache = KV() if cache is None else cache
+        found = [
+            self._pass(t, cache, True, None).logits for t in input_ids.tensor_split(ends[:-1], 1)
+        ]
+        return SimpleNamespace(logits=torch.cat(found, 1))
+
+    def _ends(self, input_ids: torch.Tensor) -> list[int]:
+        """Where the parts of a pass end: after a token that takes a place for which a model that
+        counts places by tokens would not count one, as it does when it reads them one by one."""
+        last = input_ids.shape[1]
+        if self._pad is None or last == 1:
+            return [last]
+        pads = (input_ids[:, :-1] == self._pad).any(0).nonzero()[:, 0] + 1
+        return [*pads.tolist(), last]
+
+    def _pass(
+        self,
+        input_ids: torch.Tensor,
+        cache: Any,
+        use_cache: bool,
+        attention_mask: torch.Tensor | None,
+    ) -> Any:
         rows = len(input_ids)
         if cache is not None:
             self._cross.widen(rows)
@@ -98,15 +125,25 @@ def reads_apart(model: Any) -> bool:
     return model.config.is_encoder_decoder
 
 
-def bind(model: Any, prompt_ids: list[int]) -> Any:
+def bind(model: Any, prompt_ids: list[int], first: int | None = None) -> Any:
     """A model to be called by a lane on texts that begin with ``prompt_ids``."""
-    return Encoded(model, prompt_ids) if reads_apart(model) else bound(model, len(prompt_ids))
+    if reads_apart(model):
+        return Encoded(model, prompt_ids, first)
+    return bound(model, len(prompt_ids))
 
 
-def start_ids(model: Any) -> list[int]:
+def _counts_pads(model: Any) -> bool:
+    """Whether a token's place is how many stand before it in its pass that are no padding (M2M100,
+    NLLB): a text that holds such a token is then read otherwise in one pass than one by one."""
+    places = getattr(model.get_decoder(), "embed_positions", None)
+    return hasattr(places, "create_position_ids_from_input_ids")
+
+
+def start_ids(model: Any, first: int | None = None) -> list[int]:
     """What the decoder reads before the first new token: the token that starts it and, where the
     model's generation config forces a first one (BART's begin of sentence, mBART's language), that
-    one too. A forced last token is not written: a text ends where the target or the budget ends it.
+    one too; ``first`` stands in its place. A forced last token is not written: a text ends where
+    the target or the budget ends it.
     """
     config = model.generation_config
     start = config.decoder_start_token_id
@@ -116,7 +153,7 @@ def start_ids(model: Any) -> list[int]:
             f"This {model.config.model_type} model has no token that starts its decoder: set "
             "decoder_start_token_id in its generation_config.json."
         )
-    forced = config.forced_bos_token_id
+    forced = config.forced_bos_token_id if first is None else first
     return [start] if forced is None else [start, forced]
 
 

@@ -129,9 +129,21 @@ class Layer(CacheLayerMixin):
 
 def argument(model: Any) -> str:
     """The name by which a model's pass takes its cache: transformers 5.24 renamed it."""
-    takes = inspect.signature(getattr(model, "forward", model)).parameters
-    old = "past_key_values"
-    return old if old in takes and "cache" not in takes else "cache"
+    takes = _takes(model)
+    return _OLD if _OLD in takes and "cache" not in takes else "cache"
+
+
+def takes_cache(model: Any) -> bool:
+    """Whether a pass of the model takes one; the oldest keep none."""
+    return not _takes(model).isdisjoint({"cache", _OLD})
+
+
+_OLD = "past_key_values"
+
+
+def _takes(model: Any) -> set[str]:
+    """What a pass of the model may be given, by name."""
+    return {*inspect.signature(getattr(model, "forward", model)).parameters}
 
 
 def begins_anew(model: Any, length: int) -> bool:

@@ -60,13 +60,18 @@ def load_pair(
             f"{_short(str(draft_name))} is an encoder-decoder model with another tokenizer than "
             f"{_short(target_name)}: choose a draft with the target's own."
         )
+
+    def quicker(name: str, model: Any) -> Any:
+        with quiet():
+            return faster.build(model, compile, lambda: _load(name, where, folders))
+
     models = [m for m in (target, draft) if m is not None]
     parameters = count_parameters(target), count_parameters(draft)
     sizes = count_bytes(target), count_bytes(draft)
     return Pair(
         name=spec,
-        target=faster.build(target, compile),
-        draft=faster.build(draft, compile) if draft is not None else None,
+        target=quicker(target_name, target),
+        draft=quicker(str(draft_name), draft) if draft is not None else None,
         target_name=_label(target_name, target),
         draft_name=_label(draft_name, draft) if draft_name else None,
         tokenizer=tokenizer,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import chats, checks, costs, devices
+from . import chats, checks, costs, devices, languages
 from .costs import Costs
 from .encoded import bind, reads_apart
 from .errors import InputError
@@ -27,7 +27,8 @@ class Pair:
     ``draft_tokenizer``: the target's own object where they are equal, entry by entry, or where
     there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
     how many the target and the draft have (0: none), and ``bytes`` that they take. ``shortest``:
-    tokens that every text begins with.
+    tokens that every text begins with. ``first``: the token, of a language, that decoders begin
+    with in place of their own choice.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Pair:
     parameters: tuple[int, int]
     shortest: int = 1
     bytes: tuple[int, int] = (0, 0)
+    first: int | None = None
 
     def for_prompt(self, ids: list[int]) -> Pair:
         """The pair that decodes texts that begin with ``ids``: itself, but where an encoder is to
@@ -50,7 +52,8 @@ class Pair:
         number. Raises InputError for too long a prompt.
         """
         models = [m for m in (self.target, self.draft) if m is not None]
-        target, draft = bind(self.target, ids), self.draft and bind(self.draft, self._told(ids))
+        target = bind(self.target, ids, self.first)
+        draft = self.draft and bind(self.draft, self._told(ids), self.first)
         if target is self.target and draft is self.draft:
             return self
         if not any(map(reads_apart, models)):
@@ -59,7 +62,7 @@ class Pair:
             self,
             target=target,
             draft=draft,
-            context_length=min(checks.context_length(m, len(ids)) for m in models),
+            context_length=min(checks.context_length(m, len(ids), self.first) for m in models),
             shortest=len(ids),
         )
 
@@ -69,6 +72,17 @@ class Pair:
         own = self.eos_ids | chats.ends(self.tokenizer)
         draft = own if self.same_tokenizer else chats.ends(self.draft_tokenizer)
         return replace(self, eos_ids=own, draft_eos_ids=self.draft_eos_ids | draft)
+
+    def into(self, language: str | None) -> Pair:
+        """The pair that writes in that language, by its code. Raises InputError."""
+        if language is None:
+            return self
+        if not reads_apart(self.target):
+            raise InputError(
+                f"{self.target_name} ({self.target.config.model_type}) does not translate: name no "
+                "language, but say in the prompt what you want."
+            )
+        return replace(self, first=languages.token(self.tokenizer, language))
 
     def _told(self, ids: list[int]) -> list[int]:
         """A prompt as an encoder of the draft's is to read it: of one that knows all of it."""

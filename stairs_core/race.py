@@ -37,6 +37,7 @@ class Runner:
     """
 
     def __init__(self, pair: Pair, prompt: str, settings: Settings, name: str = "stairs") -> None:
+        pair = pair.into(settings.target_language)
         self.pair, self.settings, self.name = pair, settings, name
         self._ids = text.encode(
             pair.tokenizer,
@@ -45,6 +46,7 @@ class Runner:
             chat=settings.chat,
             system=settings.system,
             template=settings.template,
+            language=settings.source_language,
         )
         pair.require_rows(self._ids)
         self._ending = pair.for_chat if settings.chat else pair
@@ -196,6 +198,8 @@ class Runner:
             pair=_shared(pair.name),
             parameters=pair.parameters[:models],
             bytes=pair.bytes[:models],
+            source_language=settings.source_language,
+            target_language=settings.target_language,
             encoded=len(self._ids) if reads_apart(pair.target) else 0,
             prompt_special={str(i): named[i] for i in self._ids if i in named},
             system=settings.system,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import drafters
@@ -41,6 +41,8 @@ class Settings:
     however tokens are grouped into passes. ``sampling``: None for greedy decoding. ``references``:
     text files that may be copied from. ``system``: a system prompt, and ``template``: options of
     the chat template by name, such as ``{"enable_thinking": False}``; both with ``chat`` alone.
+    ``source_language`` and ``target_language``: codes, for a model that translates between many;
+    None is the prompt's usual one, and the model's own choice.
     """
 
     drafter: str = "model"
@@ -54,6 +56,8 @@ class Settings:
     references: tuple[str, ...] = ()
     system: str = ""
     template: dict[str, Any] = field(default_factory=dict)
+    source_language: str | None = None
+    target_language: str | None = None
 
     def __post_init__(self) -> None:
         _one_of("drafter", self.drafter, drafters.NAMES)
@@ -80,13 +84,15 @@ class Settings:
 
     def alone(self) -> Settings:
         """The target decoding alone in the fastest way there is: what speedups are over."""
-        return Settings(
-            "none",
-            max_new_tokens=self.max_new_tokens,
-            sampling=self.sampling,
-            chat=self.chat,
-            system=self.system,
-            template=self.template,
+        usual = Settings()
+        return replace(
+            self,
+            drafter="none",
+            k=usual.k,
+            backend=usual.backend,
+            length=usual.length,
+            numerics=usual.numerics,
+            references=(),
         )
 
 

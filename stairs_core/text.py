@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import chats
+from . import chats, languages
 from .errors import InputError
 from .protocols import Document
 
@@ -192,14 +192,21 @@ def encode(
     chat: bool = False,
     system: str = "",
     template: Mapping[str, Any] = MappingProxyType({}),
+    language: str | None = None,
 ) -> list[int]:
     """The prompt as the target reads it. Raises InputError when it cannot be decoded from.
 
     ``context_length``: in tokens. ``chat``: as the user's turn in the tokenizer's chat template,
     after the ``system`` prompt, if there is one, and with the options in ``template``.
+    ``language``: the code of the one that it is in, for tokenizers that mark it.
     """
     check_prompt(prompt)
-    ids = chats.encode(tokenizer, prompt, system, template) if chat else _marked(tokenizer, prompt)
+    if chat:
+        ids = chats.encode(tokenizer, prompt, system, template)
+    elif language is not None:
+        ids = languages.encode(tokenizer, prompt, language)
+    else:
+        ids = _marked(tokenizer, prompt)
     if not ids:
         raise InputError("The prompt has no tokens that this tokenizer knows: type other words.")
     if len(ids) >= context_length:

@@ -149,7 +149,7 @@ class Run:
     prompt, whose pieces are empty, by their ids. ``system`` and ``template``: what else the chat
     template was filled in with. ``eos_ids``: what the text ended at, if it came. ``defaults``: of
     the target's generation config, those that shaped the text, and ``left_out``, those that were
-    not kept to; each as ``name=value``.
+    not kept to; each as ``name=value``. The languages: codes, where one was asked for.
     """
 
     name: str
@@ -185,6 +185,8 @@ class Run:
     eos_ids: tuple[int, ...] = ()
     defaults: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    source_language: str | None = None
+    target_language: str | None = None
     schema: int = SCHEMA
 
     @property
@@ -230,7 +232,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair", "special")
+    *("agrees", "engine", "pair", "special", "source_language", "target_language")
 }
 
 

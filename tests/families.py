@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+import transformers
 from conftest import perturb, save_pair
 
 _COMMON = {
@@ -43,6 +46,15 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Granite": {**_GROUPED, "logits_scaling": 0.5},
     "SmolLM3": {**_GROUPED, "no_rope_layers": [1, 0]},
 }
+_BOTH = {
+    "d_model": 32,
+    **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
+    **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+    **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
+    "max_position_embeddings": 96,
+    "decoder_start_token_id": 0,
+    "forced_eos_token_id": None,
+}
 TWO_SIDED: dict[str, dict[str, Any]] = {
     "T5": {
         "d_model": 32,
@@ -52,30 +64,194 @@ TWO_SIDED: dict[str, dict[str, Any]] = {
         "num_heads": 4,
         "decoder_start_token_id": 0,
     },
-    "Bart": {
-        "d_model": 32,
-        **{f"{side}_layers": 2 for side in ("encoder", "decoder")},
-        **{f"{side}_attention_heads": 4 for side in ("encoder", "decoder")},
-        **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
-        "max_position_embeddings": 96,
-        "decoder_start_token_id": 0,
-        "forced_eos_token_id": None,
-    },
+    "Bart": _BOTH,
 }
+
+_MOE = {
+    **_GROUPED,
+    "moe_intermediate_size": 32,
+    "num_experts_per_tok": 2,
+    "num_experts": 4,
+}
+_LATENT = {
+    **_DECODER,
+    "num_key_value_heads": 4,
+    "head_dim": 8,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+    "moe_intermediate_size": 32,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+}
+_OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+_WINDOWED = {**_GROUPED, "sliding_window": 20}
+_HYBRID = {**_WINDOWED, "layer_types": ["sliding_attention", "full_attention"]}
+# Of 80 tokens and a prompt most are past these windows.
+MORE: dict[str, dict[str, Any]] = {
+    # Latent attention (MLA), and experts.
+    "DeepseekV2": _LATENT,
+    "DeepseekV3": _LATENT,
+    "LongcatFlash": {
+        **_LATENT,
+        "num_layers": 1,
+        "ffn_hidden_size": 64,
+        "expert_ffn_hidden_size": 32,
+        "moe_topk": 2,
+        "zero_expert_num": 2,
+    },
+    "MiniCPM3": _LATENT,
+    "Qwen3Moe": {**_MOE, "head_dim": 8},
+    "Olmoe": _MOE,
+    "HunYuanMoEV1": {**_MOE, "head_dim": 8, "moe_topk": 2},
+    "GptOss": {**_HYBRID, "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "Dbrx": {
+        "d_model": 32,
+        "n_heads": 4,
+        "n_layers": 2,
+        "max_seq_len": 256,
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
+        "ffn_config": {
+            "ffn_hidden_size": 64,
+            "moe_num_experts": 4,
+            "moe_top_k": 2,
+            "ffn_act_fn": {"name": "silu"},
+        },
+    },
+    # A part of each head is turned.
+    "Phi": _DECODER,
+    "StableLm": _GROUPED,
+    "Glm": {**_GROUPED, "head_dim": 8},
+    "Persimmon": _DECODER,
+    "Nemotron": _GROUPED,
+    "GPTJ": {**_OLD, "rotary_dim": 4},
+    "CodeGen": {**_OLD, "rotary_dim": 4},
+    # ALiBi.
+    "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "Mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 256},
+    "Falcon": {**_DECODER, "alibi": True},
+    # Learned, and computed, positions.
+    "GPTNeo": {
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "window_size": 16,
+        "attention_types": [[["global", "local"], 1]],
+        "max_position_embeddings": 256,
+    },
+    "GPTBigCode": _OLD,
+    "BioGpt": _DECODER,
+    "XGLM": {
+        "d_model": 32,
+        "ffn_dim": 64,
+        "num_layers": 2,
+        "attention_heads": 4,
+        "max_position_embeddings": 256,
+    },
+    "CTRL": {**_OLD, "dff": 64},
+    # Windows, and what else is new.
+    "Cohere": _GROUPED,
+    "Cohere2": _HYBRID,
+    "Olmo2": _GROUPED,
+    "Olmo3": _HYBRID,
+    "Starcoder2": _WINDOWED,
+    "Exaone4": _HYBRID,
+    "Llama4": {
+        **_GROUPED,
+        "head_dim": 8,
+        "intermediate_size_mlp": 64,
+        "num_local_experts": 4,
+        "attention_chunk_size": 16,
+        "layer_types": ["chunked_attention", "full_attention"],
+    },
+    "Ernie4_5": _GROUPED,
+    "Gemma3n": {
+        **_HYBRID,
+        "head_dim": 8,
+        "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+        "num_kv_shared_layers": 2,
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": 320,
+        "laurel_rank": 8,
+        "activation_sparsity_pattern": [0.0] * 4,
+    },
+    "Lfm2": {**_GROUPED, "layer_types": ["full_attention"] * 2},
+}
+_T5 = {**TWO_SIDED["T5"], "feed_forward_proj": "gated-gelu"}
+MORE_TWO_SIDED: dict[str, dict[str, Any]] = {
+    "Pegasus": _BOTH,
+    "PegasusX": {**_BOTH, "block_size": 16, "num_global_tokens": 4, "stagger_local_blocks": True},
+    "MBart": _BOTH,
+    "M2M100": _BOTH,
+    "Marian": {**_BOTH, "decoder_vocab_size": 320},
+    "LED": {
+        **_BOTH,
+        "attention_window": 16,
+        "max_encoder_position_embeddings": 256,
+        "max_decoder_position_embeddings": 96,
+    },
+    "BigBirdPegasus": _BOTH,
+    "Blenderbot": {**_BOTH, "encoder_no_repeat_ngram_size": 0},
+    "Mvp": _BOTH,
+    "UMT5": _T5,
+    "MT5": _T5,
+    "LongT5": {**_T5, "local_radius": 7, "encoder_attention_type": "transient-global"},
+}
+_REFUSED: dict[str, dict[str, Any]] = {
+    "ProphetNet": {
+        "hidden_size": 32,
+        **{f"num_{side}_layers": 2 for side in ("encoder", "decoder")},
+        **{f"num_{side}_attention_heads": 4 for side in ("encoder", "decoder")},
+        **{f"{side}_ffn_dim": 64 for side in ("encoder", "decoder")},
+        "decoder_start_token_id": 2,
+    },
+    "FSMT": {
+        **_BOTH,
+        "langs": ["en", "de"],
+        "src_vocab_size": 320,
+        "tgt_vocab_size": 320,
+        "decoder_start_token_id": 2,
+        "decoder": {"vocab_size": 320, "bos_token_id": 0},
+    },
+    "OpenAIGPT": _OLD,
+    "XLNet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64},
+    "Bert": _DECODER,
+    "DeepseekV32": {**_LATENT, "index_topk": 16, "index_n_heads": 2, "index_head_dim": 8},
+    "Lfm2Moe": {**_MOE, "layer_types": ["conv", "full_attention"]},
+}
+_KINDS = {
+    **dict.fromkeys(("GPT2", "CTRL", "OpenAIGPT", "Bert", "XLNet"), "LMHeadModel"),
+    **dict.fromkeys(
+        [*TWO_SIDED, *MORE_TWO_SIDED, "ProphetNet", "FSMT"], "ForConditionalGeneration"
+    ),
+    "Marian": "MTModel",
+}
+
+
+def require(name: str) -> None:
+    """Skips a test of a family that is newer than the installed transformers."""
+    if not hasattr(transformers, model_class(name)):
+        pytest.skip(f"this transformers has no {name}")
+
+
+def model_class(name: str) -> str:
+    return name + _KINDS.get(name, "ForCausalLM")
 
 
 def make(name: str, seed: int = 2, **changes: Any):
     """A model of the family, in evaluation mode."""
-    import torch
-    import transformers
-
-    config_name = f"{name}TextConfig" if name == "Gemma3" else f"{name}Config"
-    kind = "ForConditionalGeneration" if name in TWO_SIDED else "ForCausalLM"
-    kind = "LMHeadModel" if name == "GPT2" else kind
-    sizes = {**DECODERS, **TWO_SIDED}[name]
-    config = getattr(transformers, config_name)(**{**_COMMON, **sizes, **changes})
+    text = "Text" if name in ("Gemma3", "Gemma3n", "Llama4") else ""
+    sizes = {**DECODERS, **TWO_SIDED, **MORE, **MORE_TWO_SIDED, **_REFUSED}[name]
+    config = getattr(transformers, f"{name}{text}Config")(**{**_COMMON, **sizes, **changes})
     torch.manual_seed(seed)
-    model = getattr(transformers, name + kind)(config).eval()
+    model = getattr(transformers, model_class(name))(config).eval()
     for part, weight in model.named_parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=_spread(part, config.tie_word_embeddings))

@@ -16,6 +16,7 @@ import random
 import statistics
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,10 +72,8 @@ class Setting:
         torch.manual_seed(args.seed)
         where = devices.device(args.device)
         dtype = devices.dtype(args.dtype, where)
-        self.target, self.draft = (
-            faster.build(make(shape).to(where, dtype), args.compile)
-            for shape in (args.target, args.draft)
-        )
+        made = [partial(make, shape, where, dtype) for shape in (args.target, args.draft)]
+        self.target, self.draft = (faster.build(one(), args.compile, one) for one in made)
         dice = random.Random(args.seed)
         self.ids = [dice.randrange(2, VOCABULARY) for _ in range(args.prompt)]
         self.greedy: Choice = choice.Greedy(choice.Processors())
@@ -96,7 +95,7 @@ class Setting:
         self.script = [t if dice.random() < alpha else (t + 1) % VOCABULARY for t in text]
 
 
-def make(shape: str) -> T5ForConditionalGeneration:
+def make(shape: str, where: torch.device, dtype: torch.dtype) -> T5ForConditionalGeneration:
     width, layers, heads, head, inner = SHAPES[shape]
     config = T5Config(
         vocab_size=VOCABULARY,
@@ -107,7 +106,7 @@ def make(shape: str) -> T5ForConditionalGeneration:
         num_heads=heads,
         decoder_start_token_id=0,
     )
-    return T5ForConditionalGeneration(config).eval()
+    return T5ForConditionalGeneration(config).eval().to(where, dtype)
 
 
 def measure(args: argparse.Namespace) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import families
@@ -17,6 +18,20 @@ from stairs_core.race import Runner
 from stairs_core.settings import BACKENDS, Settings
 
 PROMPT, NEW = "Once upon a time", 16
+FAR = 80
+DRAFTERS = ("none", "model", "lookup", "tree")
+MORE = [*families.MORE, *families.MORE_TWO_SIDED]
+NO_TREES = {"Bloom", "Mpt", "Falcon", *families.TWO_SIDED, *families.MORE_TWO_SIDED}
+"""Their tokens' places are told by more than positions and masks: ALiBi, or their own count."""
+REFUSED = {
+    "ProphetNet": "cannot read several tokens in one pass over its cache",
+    "OpenAIGPT": "keeps no KV cache",
+    "XLNet": "keeps no KV cache",
+    "Bert": "lets each token of a pass see those after it",
+    "FSMT": "lets each token of a pass see those after it",
+    "DeepseekV32": "does not run over a plain cache of keys and values",
+    "Lfm2Moe": "does not run over a plain cache of keys and values",
+}
 STATES = {
     "Mamba": {"num_hidden_layers": 1},
     "Mamba2": {"num_hidden_layers": 1, "num_heads": 4, "head_dim": 8, "n_groups": 1},
@@ -62,13 +77,72 @@ def test_the_text_is_the_targets_own(name, tmp_path):
                 assert 0 < sum(s.accepted for s in steps) < sum(len(s.drafted) for s in steps)
 
 
-@pytest.mark.parametrize("name", [*families.DECODERS, *families.TWO_SIDED])
+PACKED = [*families.DECODERS, *families.TWO_SIDED, "HunYuanMoEV1", "LongcatFlash"]
+
+
+@pytest.mark.parametrize("name", PACKED)
 def test_packed_weights_write_the_same_text(name, tmp_path, monkeypatch):
     stock = load(name, tmp_path)
     monkeypatch.setattr(packed, "pays", lambda _: torch.backends.mkldnn.is_available())
     pair = replace(load_pair(str(tmp_path), "cpu", "float32", "auto"), eos_ids=frozenset())
     steps = Runner(pair, PROMPT, Settings("model", 5, NEW)).decode()
     assert [t.id for s in steps for t in s.committed] == plain(stock, NEW)
+
+
+def agrees(pair, drafter: str, backend: str, text: list[int], numerics: str = "fast") -> None:
+    settings = Settings(drafter, 5, len(text), backend, numerics=numerics)
+    runner = Runner(pair, PROMPT, settings)
+    steps = list(runner.decode())
+    assert [t.id for s in steps for t in s.committed] == text, settings
+    assert runner.recording().stop.reason == "length"
+    if drafter == "model":
+        assert 0 < sum(s.accepted for s in steps) < sum(len(s.drafted) for s in steps)
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_more_architectures_write_the_targets_own_text(name, tmp_path, request):
+    """All drafters, each by another way to check (all ways under ``--slow``), past every window."""
+    families.require(name)
+    pair = load(name, tmp_path)
+    text, turn = plain(pair, FAR), MORE.index(name)
+    assert len(set(text)) > 4
+    for place, drafter in enumerate(DRAFTERS):
+        ways = BACKENDS if request.config.getoption("--slow") else [BACKENDS[(turn + place) % 4]]
+        for backend in ways:
+            if drafter == "tree" and backend.startswith("single") and name in NO_TREES:
+                with pytest.raises(
+                    InputError, match="does not take the masks and positions that a"
+                ):
+                    Runner(pair, PROMPT, Settings("tree", 5, FAR, backend))
+            else:
+                agrees(pair, drafter, backend, text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MORE)
+def test_strict_numerics_write_it_too_or_are_refused(name, tmp_path):
+    families.require(name)
+    pair = load(name, tmp_path)
+    refused = ""
+    try:
+        pair.require_strict()
+    except InputError as e:
+        refused = str(e)
+    if refused:
+        assert re.search("not take the masks|rounds differently|counts its decoder's", refused)
+    else:
+        agrees(pair, "model", "single_kv", plain(pair, FAR), "strict")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_check_guesses_is_refused_and_says_why(name, tmp_path):
+    families.require(name)
+    model = families.make(name)
+    model.save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    kind = model.config.model_type
+    with pytest.raises(InputError, match=rf"\({kind}\) {REFUSED[name]}.*: choose a"):
+        load_pair(str(tmp_path), "cpu", "float32", "off")
 
 
 @pytest.mark.parametrize("name", ["Mistral", "Gemma2", "Gemma3"])

@@ -56,26 +56,48 @@ def test_our_own_forward_pass_gives_the_stock_models_logits(changes: dict):
 
 @pytest.mark.usefixtures("always")
 def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch):
-    assert isinstance(faster.build(make_model(), "auto"), lean.LeanLlama)
-    assert type(faster.build(make_model(), "off")) is type(make_model())
-    gpt = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=320))
-    assert faster.build(gpt, "auto") is gpt
+    assert isinstance(faster.build(make_model(), "auto", make_model), lean.LeanLlama)
+    assert type(faster.build(make_model(), "off", make_model)) is type(make_model())
+    gpt = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=320)).eval()
+    assert faster.build(gpt, "auto", never) is gpt
     odd = make_model(hidden_act="gelu")
-    assert faster.build(odd, "auto") is odd
+    assert faster.build(odd, "auto", never) is odd
     assert isinstance(odd.lm_head, packed.PackedLinear)
     half = make_model().bfloat16()
-    assert faster.build(half, "auto") is half
+    assert faster.build(half, "auto", never) is half
     assert type(half.lm_head) is torch.nn.Linear
     monkeypatch.setattr(packed, "_pays", lambda linear: False)
     slow = make_model()
-    assert faster.build(slow, "auto") is slow
+    assert faster.build(slow, "auto", never) is slow
     assert type(slow.lm_head) is torch.nn.Linear
+
+
+def wrong(self, x, *_, **__):
+    return x.new_zeros(*x.shape[:-1], self.out_features)
+
+
+def read(self, *_, **__):
+    return self.weight.dtype
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("forward", [wrong, read])
+@pytest.mark.parametrize("act", ["silu", "gelu"])
+def test_a_model_that_is_another_when_it_is_packed_stays_as_it_was(monkeypatch, forward, act):
+    monkeypatch.setattr(packed.PackedLinear, "forward", forward)
+    before = Lane(make_model(hidden_act=act)).logits([1, 2, 3], 1)
+    stayed = faster.build(make_model(hidden_act=act), "auto", lambda: make_model(hidden_act=act))
+    assert torch.equal(Lane(stayed).logits([1, 2, 3], 1), before)
+
+
+def never():
+    raise AssertionError("it has not been used up")
 
 
 @pytest.mark.slow
 def test_a_compiled_model_gives_the_same_logits():
     stock = make_model()
-    compiled = faster.build(copy.deepcopy(stock), "on")
+    compiled = faster.build(copy.deepcopy(stock), "on", never)
     one, other = Lane(compiled), Lane(stock)
     for end in (9, 10, 14, 20):
         a, b = (lane.logits(list(range(end)), 3) for lane in (one, other))

@@ -70,9 +70,9 @@ def shell(run: Run) -> str:
     options = [f"--pair={_word(_spec(run))}", f"--drafter={_word(run.drafter)}", *_length(run)]
     options += [f"--max-new-tokens={run.max_new_tokens}"]
     options += [
-        f"--{name}={_word(value)}"
+        f"--{name.replace('_', '-')}={_word(value)}"
         for name, value in _unusual(run).items()
-        if name in ("backend", "numerics")
+        if name in ("backend", "numerics", "source_language", "target_language")
     ]
     options += [f"--dtype={_word(run.dtype)}", f"--device={_word(_device(run))}"]
     options += ["--chat"] if run.chat else []
@@ -89,6 +89,8 @@ def generate(run: Run) -> str:
     """For ``transformers``, by ``custom_generate``; says what has no counterpart there."""
     if run.drafter in _NO_IDS:
         return _code(f"# The guesser {run.drafter} reads texts, and generate has ids: use Python.")
+    if run.encoded:
+        return _code("# custom_generate does not take encoder-decoder models: use Python.")
     target, draft = _models(run)
     dtype = f"dtype=torch.{run.dtype}" if run.dtype in DTYPES else 'dtype="auto"'
     load = f"AutoModelForCausalLM.from_pretrained({{!r}}, {dtype}){_to(run)}"
@@ -226,7 +228,7 @@ def _device(run: Run) -> str:
 
 def _unusual(run: Run) -> dict[str, str | bool]:
     """What is not as it is when nothing is said."""
-    names = ("backend", "length", "numerics", "chat")
+    names = ("backend", "length", "numerics", "chat", "source_language", "target_language")
     return {n: getattr(run, n) for n in names if getattr(run, n) != getattr(_USUAL, n)}
 
 

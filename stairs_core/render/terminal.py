@@ -133,6 +133,7 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     strict = ", strict" if run.numerics == "strict" else ""
     shaped = words.sampled(run.sampling), words.defaults(run), words.chat(run)
     drawn = "".join(f", {told}" for told in shaped if told)
+    drawn += f", into {run.target_language}" if run.target_language else ""
     how = f"{run.backend}{strict}{drawn}, {run.exactness}, {run.dtype}, {run.hardware}"
     setting = f"{models}, {words.drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
