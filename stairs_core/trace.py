@@ -13,6 +13,7 @@ SCHEMA = 1
 
 Status = Literal["accepted", "rejected", "unchecked", "correction", "bonus", "dropped"]
 Reason = Literal["eos", "length", "context", "stopped"]
+Untold = Literal["order", "lengths", "guesses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,11 @@ class Run:
     None for greedy decoding. ``references``: the names of the documents that could be copied from.
     ``parameters`` and ``bytes``: of target and draft (0: none). ``prices``: of the lane's own
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
-    trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
-    for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
+    trace has no texts, no ids, no margins and no times. ``untold``: what such a log does not say
+    of its steps: their ``order``, so that they stand sorted by how many guesses held; also their
+    ``lengths``, how many guesses each one made, but for the sum; or even the sum, and then the
+    ``guesses`` that did not hold are left out. ``pair``: what ``load_pair`` was asked for, of a
+    folder its name alone. ``encoded``: tokens of the prompt that an encoder
     reads, and the stairs do not stand on.
     """
 
@@ -165,6 +169,7 @@ class Run:
     bytes: tuple[int, ...] = ()
     prices: tuple[Prices, ...] = ()
     engine: str | None = None
+    untold: Untold | None = None
     pair: str | None = None
     encoded: int = 0
     schema: int = SCHEMA
@@ -211,7 +216,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair")
+    *("agrees", "engine", "pair", "untold")
 }
 
 

@@ -65,8 +65,9 @@
       lane.tree ||= Boolean(event.parents);
       lane.widest = Math.max(lane.widest || 0, event.tokens.length);
       const drawn = lane.run.sampling?.temperature > 0;
-      const counted = Boolean(lane.run.engine); // a log of another engine holds no texts
-      lane.steps.push({ ...event, ...places(event), drawn, counted, index: lane.steps.length });
+      const { engine, untold } = lane.run; // a log of another engine holds no texts, and may tell less
+      const counted = Boolean(engine);
+      lane.steps.push({ ...event, ...places(event), drawn, counted, untold, index: lane.steps.length });
     }
 
     // The lane whose stairs are drawn and stepped through: the one that was chosen, or else the

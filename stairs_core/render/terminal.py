@@ -104,7 +104,7 @@ def _name(recording: Recording) -> str:
 
 
 def _numbers(recording: Recording) -> tuple[str, ...]:
-    s, timed = metrics.fold(recording.steps), not recording.run.engine
+    s, timed = metrics.told(recording), not recording.run.engine
     return (
         _name(recording),
         str(s.new_tokens),
@@ -122,7 +122,8 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     models = f"{run.target} with {run.draft}" if run.draft else run.target
     if run.engine:
         k = max(r.run.k for r in recordings)
-        told = f"Log of {run.engine}, {lanes}: {run.target}, K {k} at most"
+        told = [f"Log of {run.engine}, {lanes}: {run.target}, K {k} at most"]
+        told = ". ".join([*told, *words.untold(recordings)])
         return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
     drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""
@@ -139,7 +140,8 @@ def _lane(recording: Recording, paint: Paint, columns: int) -> list[str]:
     new = metrics.fold(steps).new_tokens
     title = f"{_name(recording)}: {new} tokens in {calls}"
     if recording.run.engine:
-        lines = paint.wrap([(f"{title} that had guesses to check", "1")], columns)
+        order = ", in no known order" if recording.run.untold else ""
+        lines = paint.wrap([(f"{title} that had guesses to check{order}", "1")], columns)
     else:
         lines = paint.wrap([(f"{title}, ended by {recording.stop.reason}", "1")], columns)
         lines += paint.wrap(_text(steps), columns, "  ")

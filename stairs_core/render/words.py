@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..drafters import REGISTRY
 from ..sampling import Sampling
 from ..settings import Settings
-from ..trace import Run
+from ..trace import Recording, Run
 
 _CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
 """What else may shape a draw, and the value that changes nothing."""
@@ -23,6 +25,22 @@ _DRAFTING = {
     "cost": "K auto, {k} at most",
     "heuristic": "from K {k} (heuristic)",
 }
+
+
+_UNTOLD = {
+    "order": "It counts how many steps kept how many guesses: their order is not known, and they "
+    "stand sorted, from the fewest kept.",
+    "lengths": "How many guesses each step made is known in sum only, and spread over them.",
+    "guesses": "How many guesses were made is not known: only those that held are drawn.",
+}
+"""What a log leaves open: see ``trace.Run``."""
+
+
+def untold(lanes: Sequence[Recording]) -> list[str]:
+    """Sentences on what the logs of these lanes leave open."""
+    found = {lane.run.untold for lane in lanes} - {None}
+    found |= {"order"} if found else set()
+    return [said for kind, said in _UNTOLD.items() if kind in found]
 
 
 def guesser(name: str) -> str:
