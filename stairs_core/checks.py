@@ -8,9 +8,9 @@ import torch
 from transformers import DynamicCache
 
 from .encoded import UNLIMITED, bind, positions, reads_apart, start_ids
-from .errors import InputError
+from .errors import InputError, Use
 from .lane import WIDTH, Lane
-from .skipping import skip
+from .skipping import INSTEAD, skip
 
 
 def check_model(model: Any, name: str) -> None:
@@ -33,7 +33,9 @@ def check_strict(model: Any, name: str) -> None:
     if reads_apart(model) and positions(model, "decoder") < UNLIMITED:
         raise InputError(
             f"{name} ({kind}) counts its decoder's positions itself, and strict passes would run "
-            "past the last of them: use --numerics fast."
+            "past the last of them: ",
+            Use(numerics="fast"),
+            ".",
         )
     model = bind(model, [0])
     one, several = Lane(model, strict=True), Lane(model, strict=True)
@@ -44,13 +46,15 @@ def check_strict(model: Any, name: str) -> None:
         fits, rows = False, torch.empty(0)
     if not fits:
         raise InputError(
-            f"{name} ({kind}) does not take the masks that strict numerics needs: "
-            "use --numerics fast."
+            f"{name} ({kind}) does not take the masks that strict numerics needs: ",
+            Use(numerics="fast"),
+            ".",
         )
     if not torch.equal(rows, several.logits(ids, WIDTH)):
         raise InputError(
-            f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: "
-            "use --compile auto, or --numerics fast."
+            f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: ",
+            Use(compile="auto", numerics="fast"),
+            ".",
         )
 
 
@@ -109,14 +113,16 @@ def check_skipping(model: Any, name: str) -> None:
     kind = model.config.model_type
     if reads_apart(model):
         raise InputError(
-            f"{name} ({kind}) is an encoder-decoder model, of which nothing can be skipped: use "
-            "another drafter than layer-skip."
+            f"{name} ({kind}) is an encoder-decoder model, of which nothing can be skipped: ",
+            INSTEAD,
+            ".",
         )
     count = model.config.get_text_config().num_hidden_layers
     if count < 3:
         raise InputError(
-            f"{name} ({kind}) has no layer between its first and its last that could be skipped: "
-            "use another drafter than layer-skip."
+            f"{name} ({kind}) has no layer between its first and its last that could be skipped: ",
+            INSTEAD,
+            ".",
         )
     inner = range(1, count - 1)
     try:
@@ -127,8 +133,9 @@ def check_skipping(model: Any, name: str) -> None:
         raise
     except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as e:
         raise InputError(
-            f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
-            "drafter than layer-skip."
+            f"{name} ({kind}) does not run without its inner attentions and MLPs: ",
+            INSTEAD,
+            ".",
         ) from e
 
 

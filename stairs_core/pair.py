@@ -11,7 +11,7 @@ import torch
 from . import checks, costs, devices
 from .costs import Costs
 from .encoded import bind, reads_apart
-from .errors import InputError
+from .errors import InputError, Use
 from .settings import BACKENDS
 from .text import Speller
 from .trace import Prices
@@ -116,7 +116,9 @@ class Pair:
         if not self.target_takes_trees:
             raise InputError(
                 f"{self.target_name} ({self.target.config.model_type}) does not take the masks and "
-                "positions that a tree in one pass needs: use --backend matrix_kv or matrix."
+                "positions that a tree in one pass needs: ",
+                Use(backend=("matrix_kv", "matrix")),
+                ".",
             )
 
     def require_skipping(self) -> None:

@@ -14,7 +14,10 @@ _AUTO = "As many as pay, by measured costs and what was accepted."
 _REFERENCE = "What may be copied from, beside the text itself."
 _DICE = "Then the text depends on the seed alone, and must be the same in every lane."
 _STRICT = "The same bits however tokens are grouped into passes."
-_OWN = "A folder with target/ and draft/, or TARGET:DRAFT, folders or ids of the hub."
+_OWN = (
+    "A folder (one model, or target/ and draft/ in it), or two folders or ids of the hub, the target "
+    "before the draft, with a colon between."
+)
 _CHAT = "Only for a tokenizer that has one."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")
 _IDS = {

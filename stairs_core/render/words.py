@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import errors, presets
 from ..drafters import REGISTRY
 from ..sampling import Sampling
 from ..settings import Settings
@@ -46,6 +47,35 @@ def untold(lanes: Sequence[Recording]) -> list[str]:
 def guesser(name: str) -> str:
     """Who guesses, as the registry calls it; a trace may name one that is not there."""
     return REGISTRY[name].label if name in REGISTRY else name
+
+
+def quoted(choice: str, value: str) -> str:
+    """A value of a choice as its menu on the page has it."""
+    label = guesser(value) if choice == "drafter" else BACKENDS.get(value, value)
+    return f"“{label}”" if choice in _CHOICES else value
+
+
+def _listed(choice: str, values: Sequence[str], last: str) -> str:
+    return errors.listed([quoted(choice, value) for value in values], last)
+
+
+def _use(choice: str, values: Sequence[str]) -> str | None:
+    if choice in _CHOICES:
+        return f"choose {_listed(choice, values, 'or')}"
+    if choice == "draft" and presets.allowed() == "bundled":
+        return None
+    return _WAYS.get((choice, *values))
+
+
+_CHOICES = {"drafter": "guesser", "backend": "way to compute the stairs"}
+_WAYS = {
+    ("draft", ""): "load a pair with one under “Models”",
+    ("numerics", "fast"): "switch “Strict numerics” off",
+    ("reference", "FILE"): "paste one as “Reference text”, or add a file of it",
+}
+
+PAGE = errors.Words(lambda choice: _CHOICES.get(choice, choice), _listed, _use)
+"""What choices are called on the page; it has no others than these."""
 
 
 def lane(settings: Settings) -> str:
