@@ -30,6 +30,14 @@ class Method:
     skips: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Why a pair cannot use a drafter, as a clause. ``but``: backends with which it can."""
+
+    why: str
+    but: tuple[str, ...] = ()
+
+
 REGISTRY = {
     "none": Method("nobody", "no guesses: the target decodes alone, through the same loop"),
     "model": Method(

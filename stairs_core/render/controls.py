@@ -74,6 +74,7 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
         _menu("recorded", "Recorded runs", recorded, **_first(recorded)),
         _row("traces", _traces(files)),
         _text("link", "Link", visible=False),
+        _text("lacking", "Who cannot guess", visible=False),
     ]
 
 
@@ -96,6 +97,13 @@ def models() -> Widget:
 def title(spec: str) -> str:
     """Of the choice of models, while the pair of a spec is in use."""
     return f"Models: {presets.label(spec)}"
+
+
+def pairs(spec: str) -> dict[str, Any]:
+    """The menu of pairs while that of a spec is in use, which it names, whoever typed it."""
+    used = presets.resolve(spec)
+    used = "" if used == presets.first() else used
+    return {"choices": presets.choices(used), "value": used}
 
 
 def _guesser(i: int, suffix: str) -> Widget:
