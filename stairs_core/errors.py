@@ -1,7 +1,7 @@
 """The one exception that means "the person can fix this", and how it names the fix.
 
-The command line, ``generate`` and the page call the same choice by different words. A sentence that
-names a choice holds it as a ``Use``, a ``Word`` or a ``Value``, and each of them says it in its own.
+The command line, ``generate`` and the page call the same choice by different words. A sentence
+that names a choice holds it as a ``Use``, a ``Word`` or a ``Value``: each says it in its own.
 """
 
 from __future__ import annotations

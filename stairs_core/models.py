@@ -99,8 +99,8 @@ def locate(spec: str) -> tuple[str, str | None]:
     target, _, second = spec.partition(":")
     if not target or not second:
         raise InputError(
-            f"There is no pair {spec!r:.80}: name bundled, a folder (with one model, or with target/ "
-            "and draft/), or two folders or hub ids, the target before the draft, with a colon between."
+            f"There is no pair {spec!r:.80}: name bundled, a folder (with one model, or with "
+            "target/ and draft/), or two folders or hub ids, the target first, a colon between."
         )
     return target, second
 

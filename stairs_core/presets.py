@@ -108,8 +108,8 @@ def resolve(asked: str) -> str:
     if is_folder(spec) or _are_two(spec):
         return spec
     raise InputError(
-        f"There is no pair {spec!r:.80}: name a folder (with one model, or with target/ and draft/), "
-        "or two folders or hub ids, the target before the draft, with a colon between."
+        f"There is no pair {spec!r:.80}: name a folder (with one model, or with target/ and "
+        "draft/), or two folders or hub ids, the target first, with a colon between."
     )
 
 

@@ -60,7 +60,8 @@
   Stairs.guessers = function (reads, who, change, lacking) {
     const names = Object.keys(reads).filter((name) => !(lacking || "").split(",").includes(name));
     const left = [...who];
-    if (change === "add") left[left.findIndex((name) => !name)] = names.find((n) => !who.includes(n));
+    const next = names.filter((name) => !who.includes(name)); // who needs no texts goes first
+    if (change === "add") left[left.findIndex((name) => !name)] = next.find((name) => !reads[name]) || next[0];
     else if (change !== null) left[change] = null;
     const update = (props) => ({ __type__: "update", ...props });
     const more = left.slice(1);

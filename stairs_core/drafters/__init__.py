@@ -18,8 +18,8 @@ class Method:
     """What can be said of a drafter without loading it. ``label``: who guesses, in a few words.
 
     ``tree``: whether it guesses trees. ``references``: whether it reads reference texts.
-    ``draft``: whether it asks a draft model, of the target's tokenizer or of any. ``skips``: whether
-    it leaves out layers of the target.
+    ``draft``: whether it asks a draft model, of the target's tokenizer or of any. ``skips``:
+    whether it leaves out layers of the target.
     """
 
     label: str

@@ -15,8 +15,8 @@ _REFERENCE = "What may be copied from, beside the text itself."
 _DICE = "Then the text depends on the seed alone, and must be the same in every lane."
 _STRICT = "The same bits however tokens are grouped into passes."
 _OWN = (
-    "A folder (one model, or target/ and draft/ in it), or two folders or ids of the hub, the target "
-    "before the draft, with a colon between."
+    "A folder (one model, or target/ and draft/ in it), or two folders or ids of the hub, the "
+    "target first, with a colon between."
 )
 _CHAT = "Only for a tokenizer that has one."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")

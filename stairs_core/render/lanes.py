@@ -103,7 +103,7 @@ def fit(
     for guesser, name in zip(GUESSERS, DRAFTING, strict=True):
         lack = lacks.get(wanted[name] or "")
         if lack and asked[f"backend{guesser}"] not in lack.but:
-            able = (*FREE, *(other for _, other in DRAFTERS if other not in lacks))
+            able = (*FREE, *(n for n, reads in READ.items() if n not in lacks and not reads))
             values[name] = next(other for other in able if other not in values.values())
     values["chat"] = bool(wanted["chat"] and chat)
     said = [_told(asked[name], wanted[name], values[name], lacks) for name in DRAFTING]
