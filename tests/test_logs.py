@@ -160,6 +160,11 @@ def sorted_counts(histogram, k):
     return [(held, k) for held, n in enumerate(histogram) for _ in range(n)]
 
 
+def shown_axis(found) -> str:
+    (chart,) = [chart for chart in charts.charts(found) if chart["id"] == "draft-lengths"]
+    return chart["layout"]["xaxis"]["title"]["text"]
+
+
 @pytest.mark.parametrize(
     ("text", "engine", "untold", "expected"),
     [
@@ -189,7 +194,9 @@ def test_a_histogram_opens_as_counts_in_no_known_order(opened, text, engine, unt
     for said in (drawn, facts.source(found, "file", "a.log")):
         assert "their order is not known" in " ".join(said.split())
     assert "in no known order" in drawn
-    assert "1 of" in terminal.draw(found, 100, step=1)
+    for said in (drawn, facts.source(found, "file", "a.log")):
+        assert ("at most" in said) == (untold == "order")
+    assert shown_axis(found) == "steps, sorted"
     assert "in no known order" in terminal.draw(found, 100, step=1)
     shown = {chart["id"]: chart for chart in charts.charts(found)}
     assert "the order of the steps is not known" in shown["draft-lengths"]["captions"][0]

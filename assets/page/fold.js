@@ -122,11 +122,14 @@
       step: lead && lead.steps[index],
       alone: fold.lanes.find((lane) => !guesses(lane)),
       lanes: fold.lanes.map((lane) => {
-        const shown = lane === lead ? index + 1 : stepsBy(lane.steps, moment);
+        // Steps in no known order are all there at any moment.
+        const whole = lane.run.untold && lane.steps.length;
+        const shown = whole || (lane === lead ? index + 1 : stepsBy(lane.steps, moment));
+        const at = lane === lead ? index : shown - 1;
         const tokens = shown ? lane.counts[shown - 1] : 0;
         const seconds = shown ? lane.steps[shown - 1].elapsed : 0;
         const place = shown && shown === lane.steps.length ? finish(fold, lane) : 0;
-        return { lane, shown, tokens, seconds, place, plain: !guesses(lane) };
+        return { lane, shown, at, tokens, seconds, place, plain: !guesses(lane) };
       }),
     };
   }

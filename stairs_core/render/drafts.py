@@ -91,7 +91,11 @@ def lengths(race: Race) -> dict[str, Any]:
         "data": data,
         "layout": layout(
             barmode="overlay",
-            xaxis=axis("step", rangemode="normal", tickformat="d"),
+            xaxis=axis(
+                "steps, sorted" if any(lane.run.untold for lane in race.lanes) else "step",
+                rangemode="normal",
+                tickformat="d",
+            ),
             yaxis=axis(nticks=6),
         ),
         "said": said,

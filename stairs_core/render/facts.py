@@ -129,9 +129,8 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
         return ""
     run = lanes[-1].run
     if run.engine:
-        k = max(lane.run.k for lane in lanes)
         target = "" if run.target == UNKNOWN else f" with {run.target}"
-        said = f"“{name}”, a log of {run.engine}{target}, K {k} at most."
+        said = f"“{name}”, a log of {run.engine}{target}{words.longest(lanes)}."
         held = "It tells which guesses held, but no texts and no times."
         return " ".join([said, held, *words.untold(lanes)])
     place = f"{run.hardware}, {run.dtype}"

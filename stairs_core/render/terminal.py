@@ -121,9 +121,8 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
     models = f"{run.target} with {run.draft}" if run.draft else run.target
     if run.engine:
-        k = max(r.run.k for r in recordings)
-        told = [f"Log of {run.engine}, {lanes}: {run.target}, K {k} at most"]
-        told = ". ".join([*told, *words.untold(recordings)])
+        told = f"Log of {run.engine}, {lanes}: {run.target}{words.longest(recordings)}"
+        told = ". ".join([told, *words.untold(recordings)])
         return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
     drawn = f", {sampled}" if (sampled := words.sampled(run.sampling)) else ""

@@ -49,6 +49,13 @@ def guesser(name: str) -> str:
     return REGISTRY[name].label if name in REGISTRY else name
 
 
+def longest(lanes: Sequence[Recording]) -> str:
+    """The most guesses of a step in the logs of these lanes; nothing where one does not tell."""
+    if any(lane.run.untold in ("lengths", "guesses") for lane in lanes):
+        return ""
+    return f", K {max(lane.run.k for lane in lanes)} at most"
+
+
 def quoted(choice: str, value: str) -> str:
     """A value of a choice as its menu on the page has it."""
     label = guesser(value) if choice == "drafter" else BACKENDS.get(value, value)
