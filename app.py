@@ -14,6 +14,7 @@ import functools
 import logging
 import tempfile
 import time
+from abc import ABCMeta
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -253,13 +254,22 @@ def _make(widgets: Sequence[Widget], parts: dict[str, Any]) -> None:
     """Adds the components to ``parts``, by name."""
     for widget in widgets:
         kind = _html if widget.kind == "HTML" else getattr(gr, widget.kind)
-        part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
         if widget.name in (*lanes.CHECKED, "preset"):
-            # Out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-            part.preprocess = lambda payload: payload
+            kind = _unchecked(kind)
+        part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
         if widget.inside:
             with part:
                 _make(widget.inside, parts)
+
+
+@functools.cache
+def _unchecked(kind: type) -> type:
+    """A kind of widget that hands on whatever it holds: what is out of range, or unknown, is for
+    Settings to refuse, in a sentence on the page. A class, since an update makes the widget anew.
+    """
+    changed = {"is_template": True, "preprocess": lambda self, payload: payload}
+    # Not called as it is: gradio's metaclass would write a .pyi file beside this one.
+    return ABCMeta.__new__(type(kind), kind.__name__, (kind,), changed)
 
 
 def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
