@@ -36,9 +36,10 @@ def of_histogram(
     step at most; None where the file, called ``name``, does not tell. Raises InputError for what
     cannot be.
     """
-    whole = isinstance(histogram, list) and all(type(n) is int and n >= 0 for n in histogram)
-    if not whole or len(histogram) > MAX_DRAFTED + 1:
+    if not isinstance(histogram, list) or not all(type(n) is int and n >= 0 for n in histogram):
         raise InputError(f"{name} is damaged: its histogram is no list of numbers of steps.")
+    if len(histogram) > MAX_DRAFTED + 1:
+        raise InputError(f"{name} has more than {MAX_DRAFTED} guesses in a step: check the file.")
     if (count := sum(histogram)) > MAX_TOKENS:
         raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
     accepted = [j for j, n in enumerate(histogram) for _ in range(n)]

@@ -160,10 +160,10 @@ def _response(
         pair = body.get("per_step_accepted"), body.get("per_step_drafted")
         _add(engines["vLLM"], request, said, _zipped(*pair, name))
     elif "acceptance_histogram" in body and body.keys() & _VLLM_KEYS:
-        told = (body.get(key) for key in ("num_draft_tokens", "num_spec_tokens"))
+        made, most = body.get("num_draft_tokens"), body.get("num_spec_tokens")
         steps, held = body.get("num_spec_steps"), body.get("num_accepted_draft_tokens")
         histogram = body["acceptance_histogram"]
-        found = _histogram(histogram, *told, steps, held, name)
+        found = _histogram(histogram, made, most, steps, held, name)
         _add_grown(engines["vLLM"], request, said, histogram, *found)
     elif {"num_accepted_draft_tokens", "num_draft_tokens"} <= body.keys():
         counted = body["num_accepted_draft_tokens"], body["num_draft_tokens"]
