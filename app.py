@@ -14,6 +14,7 @@ import functools
 import logging
 import tempfile
 import time
+from abc import ABCMeta
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,7 +28,7 @@ from stairs_core import live, tracefile
 from stairs_core.errors import InputError
 from stairs_core.folders import Folders
 from stairs_core.opening import open_any
-from stairs_core.render import card, controls, lanes, links, look, page, replay
+from stairs_core.render import card, controls, lanes, links, look, page, replay, words
 from stairs_core.render.controls import Widget
 from stairs_core.trace import Recording
 
@@ -96,10 +97,14 @@ def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
         yield _load_switch(idle=False)
         for words in shelf.loading(spec, flag):
             yield {"model-notice": page.notice(words, "wait")}
-        title = gr.update(label=controls.title(spec))
-        told = {**_describe(shelf.get(spec)), "model-notice": page.notice(), "models": title}
-        yield {"spec": spec, **told, **idle}
-        yield preflight({**asked, "spec": spec})
+        asked = asked | {"spec": spec}
+        values, updates = _describe(shelf.get(spec), asked)
+        named = {
+            "models": gr.update(label=controls.title(spec)),
+            "preset": gr.update(**controls.pairs(spec)),
+        }
+        yield {"spec": spec, **updates, **named, "model-notice": page.notice(), **idle}
+        yield preflight(asked | values)
     except Exception as e:
         yield {"model-notice": page.notice(_sentence(e, page.NO_MODELS)), **idle}
     finally:
@@ -146,10 +151,10 @@ def open_link(fragment: str | None) -> Updates:
                 return {"notice": page.notice(page.NO_SUCH_RUN)}
             return open_recorded(named) | {"recorded": gr.update(value=named)}
         if kind == "settings":
-            return {k: gr.update(**v) for k, v in lanes.held(links.unpack_settings(named)).items()}
+            return _held(links.unpack_settings(named))
         return _shown(links.unpack(named), None, "link", "a link") if kind else {}
     except InputError as e:
-        return {"notice": page.notice(str(e))}
+        return {"notice": page.notice(_sentence(e))}
 
 
 def recorded() -> dict[str, Path]:
@@ -157,33 +162,45 @@ def recorded() -> dict[str, Path]:
     return {p.stem.replace("-", " "): p for p in sorted(TRACES.glob("*.jsonl"))}
 
 
-def describe() -> Updates:
-    """Waits for the models; says what they are, and opens the switch if they have a template."""
+def describe(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
+    """Waits for the models; says what they are, and has others guess than they cannot do."""
     try:
-        pair = live.models().result()
+        return _describe(live.models().result(), asked)[1]
     except Exception as e:
         return {"head": ["no models"], "notice": page.notice(_sentence(e, page.NO_MODELS))}
-    return _describe(pair)
 
 
-def _sentence(error: Exception, what: str) -> str:
+def _sentence(error: Exception, what: str = "") -> str:
     """Bad input says itself what to do. Of anything else the log has the rest."""
     if isinstance(error, InputError):
-        return str(error)
+        return error.say(words.PAGE)
     _log.error("%s.", what, exc_info=error)
     return page.failure(error, what)
 
 
-def _describe(pair: Any) -> Updates:
-    chips = [f"{what}: {words}" for what, words in pair.describe().items()]
-    return {"head": chips, "chat": gr.update(interactive=pair.has_chat_template)}
+def _describe(pair: Any, asked: dict[str, Any]) -> tuple[dict[str, Any], Updates]:
+    """What the widgets hold where a pair is in use, and all that changes on the page."""
+    lacks = pair.lacks()
+    values, kept, said = lanes.fit(asked, asked["kept"], lacks, pair.has_chat_template)
+    updates = _held(values)
+    for name in lanes.DRAFTING:
+        updates[name] |= {"choices": lanes.menu(lacks)}
+    updates["chat"] |= {"interactive": pair.has_chat_template}
+    told = {"notice": page.notice(" ".join(said), "wait")} if said else {}
+    head = [f"{role}: {name}" for role, name in pair.describe().items()]
+    lacking = ",".join(name for name, lack in lacks.items() if not lack.but)
+    return values, {"head": head, "kept": kept, "lacking": lacking, **updates, **told}
+
+
+def _held(values: dict[str, Any]) -> Updates:
+    return {name: gr.update(**props) for name, props in lanes.held(values).items()}
 
 
 def _show(path: Path, kind: page.Kind, name: str) -> Updates:
     try:
         return _shown(open_any(path), path, kind, name)
     except InputError as e:
-        return {"notice": page.notice(str(e))}
+        return {"notice": page.notice(_sentence(e))}
 
 
 def _shown(recordings: list[Recording], path: Path | None, kind: page.Kind, name: str) -> Updates:
@@ -221,7 +238,7 @@ def build() -> gr.Blocks:
     widgets = controls.layout(names, files)
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         parts: dict[str, Any] = {"head": _html("mountHead", "head", [page.LOADING])}
-        parts["spec"] = gr.State("")
+        parts["spec"], parts["kept"] = gr.State(""), gr.State({})
         with gr.Row(elem_id="columns", equal_height=False):
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 _make(widgets, parts)
@@ -237,13 +254,22 @@ def _make(widgets: Sequence[Widget], parts: dict[str, Any]) -> None:
     """Adds the components to ``parts``, by name."""
     for widget in widgets:
         kind = _html if widget.kind == "HTML" else getattr(gr, widget.kind)
+        if widget.name in (*lanes.CHECKED, "preset"):
+            kind = _unchecked(kind)
         part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
-        if widget.name in lanes.CHECKED:
-            # Out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-            part.preprocess = lambda payload: payload
         if widget.inside:
             with part:
                 _make(widget.inside, parts)
+
+
+@functools.cache
+def _unchecked(kind: type) -> type:
+    """A kind of widget that hands on whatever it holds: what is out of range, or unknown, is for
+    Settings to refuse, in a sentence on the page. A class, since an update makes the widget anew.
+    """
+    changed = {"is_template": True, "preprocess": lambda self, payload: payload}
+    # Not called as it is: gradio's metaclass would write a .pyi file beside this one.
+    return ABCMeta.__new__(type(kind), kind.__name__, (kind,), changed)
 
 
 def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
@@ -270,7 +296,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
         def stream(*args: Any) -> Iterator[dict[Any, Any]]:
             result = function(*args)
             for updates in [result] if isinstance(result, dict) else result:
-                yield {parts[name]: value for name, value in updates.items()}
+                yield {parts[name]: value for name, value in updates.items()} or gr.skip()
 
         return stream
 
@@ -296,11 +322,15 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["new-seed"].click(None, None, parts["seed"], js=controls.NEW_SEED, **_QUIET)
     parts["open"].upload(named(open_trace), parts["open"], [*shown, parts["recorded"]], **_QUIET)
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
-    described = demo.load(named(describe), None, pick("head", "chat", "notice"), **_QUIET)
     linked = [*shown, parts["recorded"], *pick(*lanes.HELD)]
-    demo.load(named(open_link), parts["link"], linked, js=controls.LINK, **_QUIET)
-    loaded = pick("head", "chat", "models", "model-notice", "spec", "load", "leave", "preflight")
-    own = {*asked, *pick("preset", "own")}
+    link = demo.load(named(open_link), parts["link"], linked, js=controls.LINK, **_QUIET)
+    who = pick("head", "notice", "kept", "lacking", "chat", *lanes.DRAFTING, *lanes.LAID_OUT)
+    who = [*dict.fromkeys(who)]
+    of_pair = {*asked, parts["kept"]}
+    # After the link, whose guessers the models may not be able to do.
+    described = link.then(asking(describe), of_pair, who, **_QUIET)
+    loaded = [*who, *pick("models", "preset", "model-notice", "spec", "load", "leave", "preflight")]
+    own = {*of_pair, *pick("preset", "own")}
     parts["load"].click(asking(load), own, loaded, trigger_mode="once", **_QUIET)
     priced = asking(preflight), asked, parts["preflight"]
     described.then(*priced, **_QUIET)
@@ -321,8 +351,8 @@ def _wire_guessers(parts: dict[str, Any]) -> None:
     who, laid_out = ([parts[name] for name in names] for names in (lanes.DRAFTING, lanes.LAID_OUT))
 
     def lay_out(event: Callable[..., Any], change: str) -> None:
-        js = f"(...who) => Stairs.guessers({page.js(lanes.READ)}, who, {change})"
-        event(None, who, laid_out, js=js, **_QUIET)
+        js = f"(lacking, ...who) => Stairs.guessers({page.js(lanes.READ)}, who, {change}, lacking)"
+        event(None, [parts["lacking"], *who], laid_out, js=js, **_QUIET)
 
     for i, guesser in enumerate(lanes.GUESSERS):
         auto, k = parts[f"auto{guesser}"], parts[f"k{guesser}"]

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 
 from .encoded import bind, positions, reads_apart, start_ids
-from .errors import InputError, NoNumbers
+from .errors import InputError, NoNumbers, Use
 from .kv import takes_cache
 from .lane import WIDTH, Lane
 from .ropes import UNLIMITED, reach
-from .skipping import skip
+from .skipping import INSTEAD, skip
 from .tryouts import agree, tokens, tried
 from .windows import widest
 
@@ -41,7 +41,9 @@ def check_strict(model: Any, name: str) -> None:
     if reads_apart(model) and positions(model, "decoder") < UNLIMITED:
         raise InputError(
             f"{name} ({kind}) counts its decoder's positions itself, and strict passes would run "
-            "past the last of them: use --numerics fast."
+            "past the last of them: ",
+            Use(numerics="fast"),
+            ".",
         )
     model = bind(model, ids[:1])
     fits = even = True
@@ -56,13 +58,15 @@ def check_strict(model: Any, name: str) -> None:
         even = even and _same_bits(rows, again)
     if not fits:
         raise InputError(
-            f"{name} ({kind}) does not take the masks that strict numerics needs: "
-            "use --numerics fast."
+            f"{name} ({kind}) does not take the masks that strict numerics needs: ",
+            Use(numerics="fast"),
+            ".",
         )
     if not even:
         raise InputError(
-            f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: "
-            "use --compile auto, or --numerics fast."
+            f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: ",
+            Use(compile="auto", numerics="fast"),
+            ".",
         )
 
 
@@ -120,14 +124,16 @@ def check_skipping(model: Any, name: str) -> None:
     kind = model.config.model_type
     if reads_apart(model):
         raise InputError(
-            f"{name} ({kind}) is an encoder-decoder model, of which nothing can be skipped: use "
-            "another drafter than layer-skip."
+            f"{name} ({kind}) is an encoder-decoder model, of which nothing can be skipped: ",
+            INSTEAD,
+            ".",
         )
     count = model.config.get_text_config().num_hidden_layers
     if count < 3:
         raise InputError(
-            f"{name} ({kind}) has no layer between its first and its last that could be skipped: "
-            "use another drafter than layer-skip."
+            f"{name} ({kind}) has no layer between its first and its last that could be skipped: ",
+            INSTEAD,
+            ".",
         )
     inner = range(1, count - 1)
     a, b, c, d = tokens(model, 4)
@@ -139,8 +145,9 @@ def check_skipping(model: Any, name: str) -> None:
 
     if tried(rolled_back) is None:
         raise InputError(
-            f"{name} ({kind}) does not run without its inner attentions and MLPs: use another "
-            "drafter than layer-skip."
+            f"{name} ({kind}) does not run without its inner attentions and MLPs: ",
+            INSTEAD,
+            ".",
         )
 
 

@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     _add_drafting(preflight)
     _add_models(preflight, length=False)
     show = command("show", tools.show, "Draw a trace in the terminal.")
-    show.add_argument("file", metavar="FILE", help="a trace, or a log of vLLM or llama.cpp")
+    show.add_argument("file", metavar="FILE", help="a trace, or a log of vLLM, SGLang, llama.cpp")
     show.add_argument("--step", type=int, metavar="N", help="the stairs of step N, from 1")
     show.add_argument("--html", metavar="FILE", help="write a replay that any browser opens")
     show.add_argument("--no-color", action="store_true", help="marks only")

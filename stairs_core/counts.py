@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from .errors import InputError
-from .trace import Prediction, Recording, Run, Step, Stop, Token
+from .trace import Prediction, Recording, Run, Step, Stop, Token, Untold
 
 MAX_LANES, MAX_DRAFTED, MAX_TOKENS = 64, 1024, 500_000
 """What can be drawn: of requests, of guesses in a step, and of tokens in all."""
@@ -17,10 +18,58 @@ Counts = Sequence[tuple[int, int]]
 """Of every step: guesses that held, guesses made."""
 
 
-def recordings(
-    engine: str, lanes: Mapping[str, Counts], models: Mapping[str, str], name: str
-) -> list[Recording]:
-    """A recording for each of ``lanes``; ``models``: the target's name in each. No text, no times.
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One request. ``target``: the model's name. ``untold``: see ``trace.Run``."""
+
+    counts: Counts
+    target: str = UNKNOWN
+    untold: Untold | None = None
+
+
+def of_histogram(
+    histogram: object, drafted: int | None, k: int | None, name: str
+) -> tuple[Counts, Untold]:
+    """The steps of a histogram, and what is not told of them, the fewest accepted guesses first.
+
+    ``histogram[j]``: in how many steps j guesses held. ``drafted``: guesses in all, ``k``: in a
+    step at most; None where the file, called ``name``, does not tell. Raises InputError for what
+    cannot be.
+    """
+    if not isinstance(histogram, list) or not all(type(n) is int and n >= 0 for n in histogram):
+        raise InputError(f"{name} is damaged: its histogram is no list of numbers of steps.")
+    if len(histogram) > MAX_DRAFTED + 1:
+        raise InputError(f"{name} has more than {MAX_DRAFTED} guesses in a step: check the file.")
+    if (count := sum(histogram)) > MAX_TOKENS:
+        raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
+    accepted = [j for j, n in enumerate(histogram) for _ in range(n)]
+    if drafted is None:
+        return [(a, a) for a in accepted], "guesses"
+    if k is None:
+        k = -(-drafted // count) if count else 0
+    if not sum(accepted) <= drafted <= count * k or max(accepted, default=0) > k:
+        raise InputError(
+            f"{name} is damaged: of {drafted} guesses in {count} steps, {sum(accepted)} were "
+            f"accepted, {max(accepted, default=0)} in one of them."
+        )
+    lengths = _shortened(accepted, k, count * k - drafted)
+    exact = drafted == count * k
+    return [*zip(accepted, lengths, strict=True)], "order" if exact else "lengths"
+
+
+def _shortened(accepted: Sequence[int], k: int, short: int) -> list[int]:
+    """``k`` for every step, less ``short`` in all, spread over the steps that did not need all."""
+    lengths = [k] * len(accepted)
+    while short:
+        for i, a in enumerate(accepted):
+            if short and lengths[i] > a:
+                lengths[i] -= 1
+                short -= 1
+    return lengths
+
+
+def recordings(engine: str, lanes: Mapping[str, Lane], name: str) -> list[Recording]:
+    """A recording for each of ``lanes``. No text, no times.
 
     Raises InputError for counts that cannot be, or are too many, in the file called ``name``.
     """
@@ -29,8 +78,8 @@ def recordings(
             f"{name} has more requests than can be drawn ({MAX_LANES}): cut it shorter."
         )
     room = MAX_TOKENS
-    for counts in lanes.values():
-        for step, pair in enumerate(counts, 1):
+    for lane in lanes.values():
+        for step, pair in enumerate(lane.counts, 1):
             accepted, drafted = pair
             whole = type(accepted) is int and type(drafted) is int
             if not whole or not 0 <= accepted <= drafted <= MAX_DRAFTED:
@@ -41,12 +90,12 @@ def recordings(
             room -= drafted + 1
     if room < 0:
         raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
-    return [_recording(engine, lane, models[lane], counts) for lane, counts in lanes.items()]
+    return [_recording(engine, request, lane) for request, lane in lanes.items()]
 
 
-def _recording(engine: str, name: str, target: str, counts: Counts) -> Recording:
+def _recording(engine: str, name: str, lane: Lane) -> Recording:
     steps, length = [], 0
-    for index, (accepted, drafted) in enumerate(counts):
+    for index, (accepted, drafted) in enumerate(lane.counts):
         steps.append(_step(index, length, accepted, drafted))
         length += accepted + 1
     run = Run(
@@ -54,10 +103,10 @@ def _recording(engine: str, name: str, target: str, counts: Counts) -> Recording
         prompt="",
         prompt_ids=(),
         prompt_tokens=(),
-        target=target[:200],
+        target=lane.target[:200],
         draft=None,
         drafter=UNKNOWN,
-        k=max((drafted for _, drafted in counts), default=0),
+        k=max((drafted for _, drafted in lane.counts), default=0),
         backend=UNKNOWN,
         max_new_tokens=length,
         exactness=UNKNOWN,
@@ -67,6 +116,7 @@ def _recording(engine: str, name: str, target: str, counts: Counts) -> Recording
         versions={},
         created="",
         engine=engine,
+        untold=lane.untold,
     )
     return Recording(run, tuple(steps), Stop("stopped", ""))
 

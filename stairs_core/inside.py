@@ -25,7 +25,7 @@ from .clock import Clock
 from .costs import Costs
 from .encoded import reads_apart
 from .engine import Limits, generate
-from .errors import InputError
+from .errors import PYTHON, InputError, speaking
 from .models import count_bytes, count_parameters
 from .pair import Pair
 from .protocols import Choice, Drafter, Kit, LengthPolicy
@@ -45,6 +45,7 @@ _KNOWN: WeakKeyDictionary[Any, WeakKeyDictionary[Any, dict[tuple[str, bool], Cos
 """What passes cost, by target and draft, of those that were checked; forgotten with the models."""
 
 
+@speaking(PYTHON)
 def custom_generate(
     model: Any,
     input_ids: torch.Tensor,

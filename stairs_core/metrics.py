@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from .prices import UNPRICED, Costs
@@ -115,6 +115,14 @@ def fold(steps: Sequence[Step]) -> Summary:
         other_seconds=sum(s.other_seconds for s in steps),
         tokens_per_second=new / seconds if seconds else 0.0,
     )
+
+
+def told(recording: Recording) -> Summary:
+    """``fold``, with None for what a log does not tell (see ``Run.untold``)."""
+    summary, untold = fold(recording.steps), recording.run.untold
+    if untold == "guesses":
+        return replace(summary, alpha=None, acceptance_rate=None)
+    return replace(summary, alpha=None) if untold == "lengths" else summary
 
 
 def progress(steps: Sequence[Step]) -> tuple[list[float], list[int]]:

@@ -105,8 +105,8 @@ def locate(spec: str) -> tuple[str, str | None]:
     names = split(spec)
     if names is None:
         raise InputError(
-            f"There is no pair {spec!r:.80}: use bundled, a folder with target/ and draft/, or "
-            "TARGET:DRAFT (folders or hub ids)."
+            f"There is no pair {spec!r:.80}: name bundled, a folder (with one model, or with "
+            "target/ and draft/), or two folders or hub ids, the target first, a colon between."
         )
     return names
 

@@ -12,9 +12,11 @@ from .trace import TYPES, Recording
 
 _WIDE = codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE
 
+_KNOWN = "vLLM, SGLang or llama.cpp that counts accepted guesses"
+
 
 def open_any(path: str | Path) -> list[Recording]:
-    """The lanes of a trace, or of a log of vLLM or llama.cpp (see ``logs``), told by content.
+    """The lanes of a trace, or of a log of another engine (see ``logs``), told by content.
 
     Raises InputError, in one sentence, for anything else.
     """
@@ -25,10 +27,12 @@ def open_any(path: str | Path) -> list[Recording]:
         return tracefile.decode(data, name)
     if found := logs.loads(text, name):
         return found
-    raise InputError(
-        f"{name} is neither a Stairs trace nor a log of vLLM or llama.cpp that counts accepted "
-        "guesses."
-    )
+    if engine := logs.stranger(text):
+        raise InputError(
+            f"{name} seems to be a log of {engine}, which is not known here: open a Stairs trace, "
+            f"or a log of {_KNOWN}."
+        )
+    raise InputError(f"{name} is neither a Stairs trace nor a log of {_KNOWN}.")
 
 
 def _is_trace(text: str) -> bool:

@@ -11,8 +11,9 @@ import torch
 
 from . import chats, checks, costs, devices, languages
 from .costs import Costs
+from .drafters import REGISTRY, Lack
 from .encoded import bind, reads_apart
-from .errors import InputError
+from .errors import InputError, Use
 from .fitted import Fitted, vocabulary
 from .settings import BACKENDS
 from .text import Speller
@@ -137,6 +138,34 @@ class Pair:
     def _costs(self) -> dict[tuple[str, str, bool], Costs]:
         return {}
 
+    def try_target(self) -> None:
+        """Has ``lacks`` know what only passes tell of the target."""
+        try:
+            self.require_skipping()
+            self._tried["skips"] = True
+        except InputError:
+            self._tried["skips"] = False
+        self._tried["trees"] = self.target_takes_trees
+
+    def lacks(self) -> dict[str, Lack]:
+        """The drafters that this pair cannot use, as far as it is known; tries nothing."""
+        found: dict[str, Lack] = {}
+        for name, method in REGISTRY.items():
+            if method.draft != "no" and self.draft is None:
+                found[name] = Lack("no draft model is loaded")
+            elif method.draft == "same" and not self.same_tokenizer:
+                found[name] = Lack("the draft has another tokenizer")
+            elif method.skips and not self._tried.get("skips", True):
+                found[name] = Lack("this target cannot skip layers")
+            elif method.tree and not self._tried.get("trees", True):
+                rows = tuple(b for b in BACKENDS if not b.startswith("single"))
+                found[name] = Lack("this target reads no tree in one pass", rows)
+        return found
+
+    @cached_property
+    def _tried(self) -> dict[str, bool]:
+        return {}
+
     def require_strict(self) -> None:
         """Raises InputError when the target cannot keep what strict numerics promises."""
         _ = self._strict  # asked again, it is not measured again
@@ -150,7 +179,9 @@ class Pair:
         if not self.target_takes_trees:
             raise InputError(
                 f"{self.target_name} ({self.target.config.model_type}) does not take the masks and "
-                "positions that a tree in one pass needs: use --backend matrix_kv or matrix."
+                "positions that a tree in one pass needs: ",
+                Use(backend=("matrix_kv", "matrix")),
+                ".",
             )
 
     def require_skipping(self) -> None:

@@ -68,10 +68,14 @@ def allowed() -> str:
     return kind
 
 
-def choices() -> list[tuple[str, str]]:
-    """What is offered by name: labels and specs, the first pair (spec "") above the others."""
+def choices(used: str = "") -> list[tuple[str, str]]:
+    """What is offered by name: labels and specs, the first pair (spec "") above the others.
+
+    ``used``: the spec of the pair in use, which is among them, whoever named it.
+    """
     others = PRESETS if allowed() != "bundled" else ()
-    return [(label(""), ""), *((p.label, p.spec) for p in others if p.spec != first())]
+    found = {"": label(""), **{p.spec: p.label for p in others if p.spec != first()}}
+    return [(shown, spec) for spec, shown in (found | {used: label(used)}).items()]
 
 
 def label(asked: str) -> str:
@@ -105,8 +109,8 @@ def resolve(asked: str) -> str:
     if is_folder(spec) or _are_two(spec):
         return spec
     raise InputError(
-        f"There is no pair {spec!r:.80}: use a folder with target/ and draft/, or TARGET:DRAFT "
-        "(folders or hub ids)."
+        f"There is no pair {spec!r:.80}: name a folder (with one model, or with target/ and "
+        "draft/), or two folders or hub ids, the target first, with a colon between."
     )
 
 

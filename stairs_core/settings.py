@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import drafters
-from .errors import InputError
+from .errors import InputError, Use, Value, Word
 from .sampling import Sampling
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -62,19 +62,30 @@ class Settings:
     def __post_init__(self) -> None:
         _one_of("drafter", self.drafter, drafters.NAMES)
         _one_of("backend", self.backend, BACKENDS)
-        _one_of("length policy", self.length, tuple(LENGTHS))
+        _one_of("length", self.length, tuple(LENGTHS))
         _one_of("numerics", self.numerics, NUMERICS)
         _within("K", self.k, K_RANGE)
         _within("The number of new tokens", self.max_new_tokens, LENGTH_RANGE)
         if self.numerics == "strict" and self.backend.startswith("matrix"):
             raise InputError(
-                f"The backend {self.backend} has no strict numerics, because its passes have as "
-                "many rows as the guess: use single_kv or single."
+                "The ",
+                Word("backend"),
+                " ",
+                Value("backend", self.backend),
+                " has no strict numerics, because its passes have as many rows as the guess: ",
+                Use(backend=("single_kv", "single")),
+                ".",
             )
         if self.numerics == "strict" and drafters.REGISTRY[self.drafter].tree:
             raise InputError(
-                f"The drafter {self.drafter} has no strict numerics, because the tokens of a tree "
-                "do not stand where they will stand in the text: use --numerics fast."
+                "The ",
+                Word("drafter"),
+                " ",
+                Value("drafter", self.drafter),
+                " has no strict numerics, because the tokens of a tree do not stand where they "
+                "will stand in the text: ",
+                Use(numerics="fast"),
+                ".",
             )
 
         _check_turn(self.system, self.template)
@@ -151,7 +162,8 @@ def _check_turn(system: object, template: object) -> None:
 
 def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise InputError(f"There is no {what} {value!r:.60}: choose one of {', '.join(known)}.")
+        said = f" {value!r:.60}: choose one of "
+        raise InputError("There is no ", Word(what), said, Value(what, *known), ".")
 
 
 def _within(what: str, value: int, bounds: tuple[int, int]) -> None:

@@ -147,10 +147,11 @@ class Shelf:
         return pair
 
     def _load_priced(self, spec: str, say: Say, make_room: MakeRoom) -> Pair:
-        """Its passes timed: what the card before a run and the charts after it reckon with."""
+        """Its passes tried and timed: what the menus, the card and the charts reckon with."""
         pair = load(spec, say, make_room)
         if not presets.ZERO_GPU:  # there is no GPU there but during a race
             say("Measuring passes …")
+            worker.run(pair.try_target)
             worker.run(pair.measure_prices)
         return pair
 

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from .errors import InputError
+from .errors import InputError, Use, Value, Word
 
+INSTEAD = Use(drafter=("lookup", "suffix"))
+"""Drafters that need no more than the text."""
 _ATTENTION = {"self_attn", "self_attention", "attention", "attn"}
 _MLP = {"mlp"}
 
@@ -54,8 +56,13 @@ def _twin(module: Any) -> Any:
     """A copy with the same parameters and the same modules in it, of which some may be replaced."""
     if "forward" in vars(module):  # bound to the original, whose modules it would go on to run
         raise InputError(
-            "The drafter layer-skip cannot leave out parts of a compiled or spread model: use "
-            "--compile auto and one device."
+            "The ",
+            Word("drafter"),
+            " ",
+            Value("drafter", "layer-skip"),
+            " cannot leave out parts of a compiled or spread model: ",
+            Use(compile="auto", drafter=("lookup", "suffix")),
+            ".",
         )
     twin = copy.copy(module)
     twin._modules = dict(module._modules)
@@ -81,7 +88,9 @@ def _path(model: Any) -> list[str]:
     if len(found) != 1:
         raise InputError(
             f"The layers of {model.config.model_type} have no attention and MLP that could be left "
-            "out: use another drafter than layer-skip."
+            "out: ",
+            INSTEAD,
+            ".",
         )
     return found[0].split(".")
 

@@ -13,6 +13,7 @@ SCHEMA = 1
 
 Status = Literal["accepted", "rejected", "unchecked", "correction", "bonus", "dropped"]
 Reason = Literal["eos", "length", "context", "stopped"]
+Untold = Literal["order", "lengths", "guesses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,11 @@ class Run:
     None for greedy decoding. ``references``: the names of the documents that could be copied from.
     ``parameters`` and ``bytes``: of target and draft (0: none). ``prices``: of the lane's own
     backend first, where they were measured. ``engine``: whose log this is, if not ours: such a
-    trace has no texts, no ids, no margins and no times. ``pair``: what ``load_pair`` was asked
-    for, of a folder its name alone. ``encoded``: tokens of the prompt that an encoder
+    trace has no texts, no ids, no margins and no times. ``untold``: what such a log does not say
+    of its steps: their ``order``, so that they stand sorted by how many guesses held; also their
+    ``lengths``, how many guesses each one made, but for the sum; or even the sum, and then the
+    ``guesses`` that did not hold are left out. ``pair``: what ``load_pair`` was asked for, of a
+    folder its name alone. ``encoded``: tokens of the prompt that an encoder
     reads, and the stairs do not stand on. ``prompt_special``: the names of special tokens in the
     prompt, whose pieces are empty, by their ids. ``system`` and ``template``: what else the chat
     template was filled in with. ``eos_ids``: what the text ended at, if it came. ``defaults``: of
@@ -177,6 +181,7 @@ class Run:
     bytes: tuple[int, ...] = ()
     prices: tuple[Prices, ...] = ()
     engine: str | None = None
+    untold: Untold | None = None
     pair: str | None = None
     encoded: int = 0
     prompt_special: dict[str, str] = field(default_factory=dict)
@@ -232,7 +237,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair", "special", "source_language", "target_language")
+    *("agrees", "engine", "pair", "special", "source_language", "target_language", "untold")
 }
 
 

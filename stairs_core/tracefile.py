@@ -102,7 +102,7 @@ def loads(text: str, name: str = "the trace") -> list[Recording]:
             raise InputError(f"{name} is damaged: line {number} comes after its lane has ended.")
         lanes[lane].append(record)
     if not lanes:
-        raise InputError(f"{name} is empty: choose a file that `--trace` or the page has saved.")
+        raise InputError(f"{name} is empty: choose a trace that Stairs has saved.")
     return [_recording(records, name) for records in lanes]
 
 

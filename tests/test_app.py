@@ -56,6 +56,73 @@ def engine(monkeypatch):
     return made
 
 
+def describing(monkeypatch, lacks=(), chat=False, **changes):
+    """What changes on the page where a pair is in use that cannot do ``lacks``."""
+    pair = SimpleNamespace(
+        describe=lambda: {"target": "maple"},
+        lacks=lambda: {name: drafters.Lack("it has none") for name in lacks},
+        has_chat_template=chat,
+    )
+    done = SimpleNamespace(result=lambda: pair)
+    monkeypatch.setattr(live, "models", lambda: done)
+    return app.describe(asking(**{"kept": {}, **changes}), VISITOR)
+
+
+DRAFTING = ("model", "tree", "hybrid", "reencode", "shared")
+
+
+def test_who_cannot_guess_is_replaced_and_comes_back(monkeypatch):
+    told = describing(monkeypatch, DRAFTING, **{"drafter-2": "lookup", "drafter-3": "hybrid"})
+    assert [told[name]["value"] for name in lanes.DRAFTING] == ["suffix", "lookup", "recycle"]
+    assert (
+        "“copying the longest match” guesses in place of “the draft model”: it has none."
+        in (told["notice"]["text"])
+    )
+    assert told["references"]["visible"], "what stands there now reads them"
+    assert not told["add"]["visible"]
+    menu = {name: label for label, name in told["drafter"]["choices"]}
+    assert menu["model"] == "the draft model (not available: it has none)"
+    assert menu["lookup"] == "copying from the text"
+    assert told["lacking"] == ",".join(DRAFTING)
+    held = {"drafter": "suffix", "drafter-2": "lookup", "drafter-3": "jacobi"}
+    back = describing(monkeypatch, **held, kept=told["kept"])
+    assert [back[name]["value"] for name in lanes.DRAFTING] == ["model", "lookup", "jacobi"]
+    assert back["notice"]["text"] == "“the draft model” guesses again."
+    assert back["kept"] == {}
+    again = describing(monkeypatch, ("model",), **held, kept=back["kept"])
+    assert again["drafter"]["value"] == "suffix", "nothing of it is left"
+    assert "notice" not in again
+
+
+def test_a_pair_that_can_do_all_changes_nothing(monkeypatch):
+    told = describing(monkeypatch, chat=True)
+    assert "notice" not in told
+    assert told["drafter"]["value"] == "model"
+    assert told["head"] == ["target: maple"]
+
+
+def test_a_chat_template_that_is_missing_is_switched_off_and_comes_back(monkeypatch):
+    values, kept, said = lanes.fit(asking(chat=True), {}, {}, chat=False)
+    assert values["chat"] is False
+    assert "chat template is off" in said[0]
+    values, kept, said = lanes.fit(asking(), kept, {}, chat=True)
+    assert values["chat"] is True
+    assert kept == {}
+    told = describing(monkeypatch, chat=False)
+    assert told["chat"]["value"] is False
+    assert told["chat"]["interactive"] is False
+
+
+def test_a_tree_stays_where_every_row_is_computed(monkeypatch):
+    lack = drafters.Lack("not in one pass", ("matrix", "matrix_kv"))
+    for backend, who in (("matrix", "tree"), ("single_kv", "lookup")):
+        values, _, said = lanes.fit(
+            asking(drafter="tree", backend=backend), {}, {"tree": lack}, chat=False
+        )
+        assert values["drafter"] == who
+        assert bool(said) == (who == "lookup")
+
+
 def play(**changes):
     return list(app.run(asking(**changes), VISITOR))
 

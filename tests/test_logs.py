@@ -8,7 +8,7 @@ import pytest
 
 from stairs_core import cli, counts, metrics, opening, tracefile
 from stairs_core.errors import InputError
-from stairs_core.render import facts, terminal
+from stairs_core.render import charts, facts, terminal
 
 # As vLLM's documentation of acceptance_metrics has it; `detailed`.
 DETAILED = {
@@ -59,6 +59,38 @@ VERBOSE = "".join(
     if "draft tokens" not in line or "new n_tokens" in line
 )
 SIMPLE = "accepted 4/8 draft tokens, the last target token is: (99)\n" * 2
+V0 = (
+    "INFO 10-16 19:05:47 metrics.py:367] Speculative metrics: Draft acceptance rate: 0.642, System "
+    "efficiency: 0.515, Number of speculative tokens: 4, Number of accepted tokens: {}, Number of "
+    "draft tokens: {}, Number of emitted tokens: 8565.\n"
+)
+SGLANG = {  # /generate, in 2026
+    "id": "9d0f",
+    "completion_tokens": 106,
+    "spec_accept_rate": 0.2930232558139535,
+    "spec_accept_length": 2.4651162790697674,
+    "spec_num_correct_drafts": 63,
+    "spec_num_proposed_drafts": 215,
+    "spec_verify_ct": 43,
+    "spec_correct_drafts_histogram": [11, 14, 11, 4, 0, 3],
+}
+SGLANG_2025 = {
+    "completion_tokens": 200,
+    "spec_verify_ct": 188,
+    "spec_accept_token_num": 11,
+    "spec_draft_token_num": 940,
+}
+MLX_VLM = {
+    "predicted_n": 111,
+    "draft_kind": "mtp",
+    "draft_rounds": 30,
+    "draft_n": 90,
+    "draft_n_accepted": 81,
+}
+
+
+def meta(**told) -> str:
+    return json.dumps({"text": "Once", "meta_info": told})
 
 
 @pytest.fixture
@@ -124,10 +156,105 @@ def test_nothing_is_said_of_texts_and_times_that_a_log_does_not_tell(opened):
     assert "a log of vLLM with Qwen/Qwen3-8B" in facts.source(found, "file", "a.log")
 
 
+def sorted_counts(histogram, k):
+    return [(held, k) for held, n in enumerate(histogram) for _ in range(n)]
+
+
+def shown_axis(found) -> str:
+    (chart,) = [chart for chart in charts.charts(found) if chart["id"] == "draft-lengths"]
+    return chart["layout"]["xaxis"]["title"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("text", "engine", "untold", "expected"),
+    [
+        (meta(**SGLANG), "SGLang", "order", sorted_counts([11, 14, 11, 4, 0, 3], 5)),
+        (json.dumps({"choices": [{"meta_info": {"spec_verify_ct": 10, "spec_draft_token_num": 30,
+         "spec_accept_histogram": [5, 0, 0, 5]}}]}), "SGLang", "order",
+         sorted_counts([5, 0, 0, 5], 3)),
+        (meta(completion_tokens=8, spec_verify_ct=7, spec_accept_histogram=[0, 7]), "SGLang",
+         "guesses", [(1, 1)] * 7),
+        (json.dumps({"metrics": {"speculative_decoding": {"acceptance_histogram": [39, 1, 0, 3],
+         "num_spec_steps": 43, "num_accepted_draft_tokens": 10, "num_draft_tokens": 129,
+         "num_spec_tokens": 3}}}), "vLLM", "order", sorted_counts([39, 1, 0, 3], 3)),
+        (json.dumps(SUMMARY), "vLLM", "lengths", [(0, 2), (0, 3), (3, 3)]),
+    ],
+    ids=["sglang", "sglang, chat", "sglang, no drafts", "vllm", "vllm, short"],
+)  # fmt: skip
+def test_a_histogram_opens_as_counts_in_no_known_order(opened, text, engine, untold, expected):
+    found = opened(text)
+    assert [*counted(found).values()] == [expected]
+    assert tracefile.loads(tracefile.dumps(found)) == found
+    assert (found[0].run.engine, found[0].run.untold) == (engine, untold)
+    told = metrics.told(found[0])
+    held, made = (sum(column) for column in zip(*expected, strict=True))
+    assert told.acceptance_rate == (held / made if untold != "guesses" else None)
+    assert (told.alpha is None) == (untold != "order")
+    drawn = terminal.draw(found, 100)
+    for said in (drawn, facts.source(found, "file", "a.log")):
+        assert "their order is not known" in " ".join(said.split())
+    assert "in no known order" in drawn
+    for said in (drawn, facts.source(found, "file", "a.log")):
+        assert ("at most" in said) == (untold == "order")
+    assert shown_axis(found) == "steps, sorted"
+    assert "in no known order" in terminal.draw(found, 100, step=1)
+    shown = {chart["id"]: chart for chart in charts.charts(found)}
+    assert "the order of the steps is not known" in shown["draft-lengths"]["captions"][0]
+    assert not shown["tokens-over-time"]["tables"][0]["rows"]
+    assert bool(shown["acceptance-by-position"]["data"]) == (untold == "order")
+    names = [trace["name"] for trace in shown["draft-lengths"]["data"]]
+    assert names == ["drafted", "accepted"][untold != "order" :]
+
+
+def test_what_is_told_in_order_says_nothing_of_an_unknown_one(opened):
+    found = opened(json.dumps(DETAILED))
+    assert found[0].run.untold is None
+    assert "order" not in facts.source(found, "file", "a.log")
+    assert "untold" not in tracefile.dumps(found)
+
+
+def test_a_stream_repeats_a_histogram_as_it_grows(opened):
+    grown = [SGLANG | {"spec_correct_drafts_histogram": h, "spec_num_correct_drafts": None,
+                       "spec_num_proposed_drafts": 5 * sum(h), "spec_verify_ct": sum(h)}
+             for h in ([1], [1, 2], [1, 3])]  # fmt: skip
+    text = "\n".join(f"data: {json.dumps({'meta_info': one})}" for one in grown)
+    assert counted(opened(text)) == {"9d0f": [(0, 5), *[(1, 5)] * 3]}
+    samples = json.dumps({"choices": [{"meta_info": one} for one in grown]})
+    assert [*counted(opened(samples))] == ["9d0f", "9d0f (2)", "9d0f (3)"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("slot update_slots: id  3 | task 0 | accepted 11/0 draft tokens, new n_tokens = 741\n"
+         "slot update_slots: id  3 | task 0 | accepted 4/0 draft tokens, new n_tokens = 746",
+         "llama.cpp before its fix of December 2025"),
+        (V0.format(8550, 13311), "vLLM before V1"),
+        ("[2026-01-01] Decode batch. #running-req: 1, #token: 9, token usage: 0.01, accept len: "
+         "2.46, accept rate: 0.49, cuda graph: True", "averages of SGLang only (accept len: 2.46)"),
+        (meta(completion_tokens=200, spec_verify_ct=188), "200 tokens in 188 passes"),
+        ('{"specDecodingStats": {"numDraftTokens": 9, "numAcceptedTokens": 3}}',
+         "a log of TensorRT-LLM, which is not known here"),
+        ("INFO text_generation_router::server: Success", "TGI, which is not known here"),
+        ('{"acceptance_histogram": [5, 0, 0, 10]}', "neither a Stairs trace nor a log of vLLM"),
+    ],
+    ids=["llama.cpp", "vllm", "sglang", "sglang, old", "tensorrt", "tgi", "nobody's"],
+)  # fmt: skip
+def test_a_log_that_cannot_be_drawn_is_told_for_what_it_is(opened, text, words):
+    told = refused(opened, text)
+    assert words in told
+    assert "damaged" not in told
+
+
 @pytest.mark.parametrize(
     ("text", "totals", "switch"),
     [
-        (json.dumps(SUMMARY), "3 of 8", "--per-request-spec-decode-metrics detailed"),
+        (json.dumps({"usage": {"num_accepted_draft_tokens": 3, "num_draft_tokens": 8}}), "3 of 8",
+         "--per-request-spec-decode-metrics detailed"),
+        (V0.format(1, 5) + V0.format(8550, 13311), "8550 of 13311", "a newer vLLM"),
+        (V0.replace("tokens:", "tokens tokens:").format(0, 42272), "0 of 42272", "vLLM before V1"),
+        (json.dumps({"meta_info": SGLANG_2025}), "11 of 940", "spec_accept_histogram"),
+        (json.dumps({"timings": MLX_VLM}), "81 of 90", "totals of mlx-vlm only"),
         ("INFO 09-01 SpecDecoding metrics: Mean acceptance length: 2.1, Accepted throughput: 3.00 "
          "tokens/s, Drafted throughput: 9.00 tokens/s, Accepted: 66 tokens, Drafted: 90 tokens, "
          "Per-position acceptance rate: 0.8", "66 of 90", "vLLM"),
@@ -139,7 +266,8 @@ def test_nothing_is_said_of_texts_and_times_that_a_log_does_not_tell(opened):
         ('data: {"id":"c","timings":{"draft_n":3,"draft_n_accepted":1}}\n'
          'data: {"id":"c","timings":{"draft_n":347,"draft_n_accepted":65}}\n', "65 of 347", "-v"),
     ],
-    ids=["vllm summary", "vllm log", "llama rate", "llama statistics", "simple", "timings"],
+    ids=["vllm sums", "vllm 0.6", "vllm 0.5", "sglang 2025", "mlx-vlm", "vllm log",
+         "llama rate", "llama statistics", "simple", "timings"],
 )  # fmt: skip
 def test_totals_alone_are_quoted_and_say_what_to_switch_on(opened, text, totals, switch):
     assert f"{totals} guesses were accepted" in refused(opened, text)
@@ -174,7 +302,13 @@ def steps(accepted, drafted) -> str:
         (steps([1], None), "needs per_step_accepted and per_step_drafted"),
         (steps([0] * 1000, [1000] * 1000), "more than 500000 tokens"),
         ("\n".join(steps([1], [1]) for _ in range(65)), "more requests than can be drawn (64)"),
-        ("slot: id 3 | task 0 | accepted 11/0 draft tokens, new n_tokens = 741", "11 of 0"),
+        (meta(spec_accept_histogram=[1, "2"], spec_verify_ct=3), "is no list of"),
+        (meta(spec_accept_histogram=[1, -2], spec_verify_ct=-1), "is no"),
+        (meta(spec_accept_histogram=[0, 1], spec_verify_ct=3), "1 steps and 1 accepted"),
+        (meta(spec_accept_histogram=[0, 1], spec_draft_token_num=0), "of 0 guesses"),
+        (meta(spec_accept_histogram=[10**12], spec_verify_ct=10**12), "more than 500000"),
+        (meta(spec_accept_histogram=[1], spec_draft_token_num=10**9), "of 1000000000"),
+        (meta(spec_accept_histogram=[0] * 5000), "is no list of"),
         (VERBOSE + "slot x: id 0 | task 0 | restoring speculative checkpoint (pos_min = 1",
          "did twice"),
         ("[" * 200_000, "neither"),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 
+import browsing
 import pytest
 from browsing import LIVE, ready, run
 from conftest import make_model, make_tokenizer, perturb, save_pair
 from playwright.sync_api import Page, expect
+
+from stairs_core.render import links
 
 pytest_plugins = ["visits"]
 
@@ -99,6 +103,88 @@ def test_a_folder_that_is_none_is_one_sentence(visit):
     run(page, "the fox", 8)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a target without a draft."""
+    folder = tmp_path_factory.mktemp("alone") / "maple"
+    make_model(layers=6, seed=7).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_a_target_alone_has_another_guess_and_says_so(visit, alone, own):
+    page = visit()
+    ready(page)
+    who, menu = page.locator("#drafter input"), page.locator("#model-preset input")
+    expect(who).to_have_value("the draft model")
+    _ask(page, str(alone))
+    expect(page.locator("#models > .label-wrap")).to_contain_text("Models: maple", timeout=LIVE)
+    expect(menu).to_have_value("maple")
+    expect(who).to_have_value("copying from the text")
+    expect(page.locator("#notice")).to_contain_text(
+        "“copying from the text” guesses in place of “the draft model”: no draft model is loaded."
+    )
+    expect(page.locator(".st-chip")).to_have_count(3)
+    expect(page.locator("#preflight summary")).not_to_contain_text("no draft", timeout=LIVE)
+    page.locator("#add").click()
+    expect(page.locator("#drafter-2 input")).to_have_value("recycled tokens")
+    run(page, "the fox", 8)
+    expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+    expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+    who.click()
+    name = "the draft model (not available: no draft model is loaded)"
+    page.get_by_role("option", name=name, exact=True).click()
+    page.locator("#run").click()
+    notice = page.locator("#notice .st-notice.error")
+    expect(notice).to_contain_text("maple has no draft model: load a pair with one under “Models”")
+    assert "copying from the text" in notice.inner_text()
+    assert "--" not in notice.inner_text()
+    _ask(page, str(own))
+    expect(page.locator("#models > .label-wrap")).to_contain_text("Models: cedar", timeout=LIVE)
+    expect(menu).to_have_value("cedar")
+    expect(who).to_have_value("the draft model")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_page_that_starts_with_a_target_alone(browser, recorded, alone, tmp_path, width):
+    asked = {"drafter": "tree", "drafter-2": "lookup", "prompt": "the fox", "length": 8}
+    with browsing.serving(recorded, tmp_path / "log.txt", str(alone)) as address:
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(f"{address}#settings={links.pack_settings(asked)}")
+        ready(page)
+        expect(page.locator("#notice")).to_contain_text("in place of “the draft model, a tree”")
+        expect(page.locator("#drafter input")).to_have_value("copying the longest match")
+        expect(page.locator("#drafter-2 input")).to_have_value("copying from the text")
+        expect(page.locator("#prompt textarea")).to_have_value("the fox")
+        expect(page.locator("#preflight summary")).to_contain_text("K = 5")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        run(page, "the fox", 8)
+        expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
+        expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
+        page.close()
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def test_counts_in_no_known_order_do_not_play(visit, tmp_path):
+    page = visit()
+    file = tmp_path / "sglang.json"
+    told = {"spec_verify_ct": 9, "spec_num_proposed_drafts": 18, "spec_accept_histogram": [4, 2, 3]}
+    file.write_text(json.dumps({"meta_info": told}))
+    browsing.opened(page, file, step=3)
+    expect(page.locator(".st-source")).to_contain_text("their order is not known")
+    expect(page.locator(".st-cursor h2")).to_contain_text("Step 3 of 9, in no known order")
+    expect(page.locator(".st-moves button").nth(1)).to_be_disabled()
+    expect(page.locator(".st-lane .st-clock").first).to_contain_text("17 tokens")
+    assert page.locator(".st-step.later").count() == 0
+    page.keyboard.press("Space")
+    assert page.locator(".st-stage.playing").count() == 0
+    file = tmp_path / "llama.log"
+    file.write_text("".join(f"accepted {i}/4 draft tokens, the last target x\n" for i in range(4)))
+    browsing.opened(page, file, step=2)
+    expect(page.locator(".st-moves button").nth(1)).to_be_enabled()
+    expect(page.locator(".st-cursor h2")).to_contain_text("Step 2 of 4: ")
 
 
 def test_loading_is_stopped(visit, slow):

@@ -55,11 +55,13 @@
   };
 
   // Who guesses after `change` ("add", or the index of one that goes), as updates for Gradio.
-  // reads: drafter -> whether it reads reference texts; who: the drafter of each place, or null.
-  Stairs.guessers = function (reads, who, change) {
-    const names = Object.keys(reads);
+  // reads: drafter -> whether it reads reference texts; who: the drafter of each place, or null;
+  // lacking: those that the models in use cannot do, between commas.
+  Stairs.guessers = function (reads, who, change, lacking) {
+    const names = Object.keys(reads).filter((name) => !(lacking || "").split(",").includes(name));
     const left = [...who];
-    if (change === "add") left[left.findIndex((name) => !name)] = names.find((n) => !who.includes(n));
+    const next = names.filter((name) => !who.includes(name)); // who needs no texts goes first
+    if (change === "add") left[left.findIndex((name) => !name)] = next.find((name) => !reads[name]) || next[0];
     else if (change !== null) left[change] = null;
     const update = (props) => ({ __type__: "update", ...props });
     const more = left.slice(1);

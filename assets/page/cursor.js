@@ -41,14 +41,17 @@
       this.slider.max = Math.max(0, total - 1);
       this.slider.value = index;
       this.slider.disabled = total < 2;
-      const words = step ? `Step ${index + 1} of ${total}: ${Stairs.headline(step)}` : "No step yet";
+      const words = step ? `${Stairs.which(step, total)}: ${Stairs.headline(step)}` : "No step yet";
+      const unordered = Boolean(step?.untold); // nothing can play what has no known order
+      for (const control of [this.play, this.pace]) control.disabled = unordered;
+      this.play.title = unordered ? "The order of these steps is not known" : "(Space)";
       this.slider.setAttribute("aria-valuetext", words);
     }
 
     // The words, less often than the rest while a run streams.
-    tell({ index, total, step }) {
+    tell({ total, step }) {
       this.strip.follow();
-      set(this.title, step ? `Step ${index + 1} of ${total}: ${Stairs.headline(step)}` : "No step yet");
+      set(this.title, step ? `${Stairs.which(step, total)}: ${Stairs.headline(step)}` : "No step yet");
       const parts = [[step?.draft_seconds, "guessing"], [step?.verify_seconds, "checking"]];
       set(this.time, parts.filter(([s]) => s > 0).map(([s, what]) => `${Stairs.seconds(s)} ${what}`).join(" · "));
     }
@@ -71,7 +74,7 @@
 
     toggle() {
       if (this.playing) this.halt();
-      else if (this.stage.lead?.steps.length) this.start();
+      else if (this.stage.lead?.steps.length && !this.stage.lead.run.untold) this.start();
     }
 
     start() {

@@ -65,8 +65,9 @@
       lane.tree ||= Boolean(event.parents);
       lane.widest = Math.max(lane.widest || 0, event.tokens.length);
       const drawn = lane.run.sampling?.temperature > 0;
-      const counted = Boolean(lane.run.engine); // a log of another engine holds no texts
-      lane.steps.push({ ...event, ...places(event), drawn, counted, index: lane.steps.length });
+      const { engine, untold } = lane.run; // a log of another engine holds no texts, and may tell less
+      const counted = Boolean(engine);
+      lane.steps.push({ ...event, ...places(event), drawn, counted, untold, index: lane.steps.length });
     }
 
     // The lane whose stairs are drawn and stepped through: the one that was chosen, or else the
@@ -121,11 +122,14 @@
       step: lead && lead.steps[index],
       alone: fold.lanes.find((lane) => !guesses(lane)),
       lanes: fold.lanes.map((lane) => {
-        const shown = lane === lead ? index + 1 : stepsBy(lane.steps, moment);
+        // Steps in no known order are all there at any moment.
+        const whole = lane.run.untold && lane.steps.length;
+        const shown = whole || (lane === lead ? index + 1 : stepsBy(lane.steps, moment));
+        const at = lane === lead ? index : shown - 1;
         const tokens = shown ? lane.counts[shown - 1] : 0;
         const seconds = shown ? lane.steps[shown - 1].elapsed : 0;
         const place = shown && shown === lane.steps.length ? finish(fold, lane) : 0;
-        return { lane, shown, tokens, seconds, place, plain: !guesses(lane) };
+        return { lane, shown, at, tokens, seconds, place, plain: !guesses(lane) };
       }),
     };
   }

@@ -101,7 +101,7 @@
       const { stage } = this;
       stage.tabs.open("stairs");
       const { index, total, step, lead } = stage.view;
-      const title = `Step ${index + 1} of ${total}: ${Stairs.headline(step)}`;
+      const title = `${Stairs.which(step, total)}: ${Stairs.headline(step)}`;
       const { run } = lead;
       const models = run.draft ? `${run.target} with ${run.draft}` : run.target;
       const foot = Stairs.readable(`Stairs · ${models}, ${run.name}`);

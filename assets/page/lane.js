@@ -186,9 +186,9 @@
       view.lanes.forEach((seen, i) => {
         const leads = seen.lane === view.lead;
         this.cards[i].respell(this.spaces);
-        this.cards[i].show(seen, leads || !following ? seen.shown - 1 : -1);
+        this.cards[i].show(seen, leads || !following ? seen.at : -1);
         this.cards[i].node.classList.toggle("leads", leads && view.lanes.length > 2);
-        if (!following || !running) this.cards[i].follow(seen.shown - 1);
+        if (!following || !running) this.cards[i].follow(seen.at);
       });
     }
 

@@ -162,7 +162,7 @@
       }
       for (let i = this.bars.length; i < lane.steps.length; i++) {
         const bar = el("span", "st-s", ...stack(lane.steps[i]).map((status) => el("i", status)));
-        bar.title = `Step ${i + 1}: ${Stairs.headline(lane.steps[i])}`;
+        bar.title = `Step ${i + 1}${lane.run.untold ? ", in no known order" : ""}: ${Stairs.headline(lane.steps[i])}`;
         this.bars.push(bar);
         this.node.append(bar);
       }

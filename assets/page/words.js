@@ -44,11 +44,20 @@
     return `“${(!alike && readable(bare)) || visible(token.text)}”`;
   }
 
+  // Which step it is, of how many. A log may not tell their order: then it is a place among them.
+  function which(step, total) {
+    return `Step ${step.index + 1} of ${total}${step.untold ? ", in no known order" : ""}`;
+  }
+
+  // Whether a log tells how many guesses this step made.
+  const measured = (step) => !["lengths", "guesses"].includes(step.untold);
+
   // Step 7 of 28: five guessed, three kept, one corrected.
   function headline(step) {
     const drafted = step.tokens.length - 1;
-    if (!drafted) return "none guessed, one written";
     const kept = step.tokens.slice(0, -1).filter((t) => t.status === "accepted").length;
+    if (!measured(step)) return `${kept ? number(kept) : "no"} guesses kept`;
+    if (!drafted) return "none guessed, one written";
     const own = { correction: step.drawn ? ", one drawn instead" : ", one corrected", bonus: ", one on top" };
     return `${number(drafted)} guessed${step.parents ? " in a tree" : ""}, ` +
       `${kept ? number(kept) : "none"} kept${own[step.tokens.at(-1).status] || ""}`;
@@ -57,7 +66,7 @@
   // One sentence or two that tell what the stairs of a step show.
   function explain(step) {
     const drafted = step.tokens.slice(0, -1);
-    if (step.counted) return `This log holds counts, no texts: ${headline(step)}.${unread(drafted)}`;
+    if (step.counted) return `This log holds counts, no texts: ${headline(step)}.${measured(step) ? unread(drafted) : ""}`;
     const wrong = drafted.filter((t, i) => step.rows[i] === step.kept);
     const own = quote(step.tokens.at(-1), wrong[0]);
     const held = Stairs.path(step).slice(1).map((row) => step.tokens[row - 1]);
@@ -139,7 +148,7 @@
     const asked = i === 0 ? "Row 0, the text so far" : `Row ${i}, up to the ${ordinal(i - 1)} guess`;
     if (i < step.kept) return `${asked}: the next guess is kept.`;
     if (i > step.kept) return `${asked}: a guess before it was rejected: not used.`;
-    const told = i < step.tokens.length - 1 ? "the next guess is corrected" : "a token on top";
+    const told = !measured(step) ? "no other guess is kept" : i < step.tokens.length - 1 ? "the next guess is corrected" : "a token on top";
     return `${asked}: ${told}. This row is kept.`;
   }
 
@@ -186,6 +195,6 @@
   const seconds = (s) => (s < 0.9995 ? `${(s * 1000).toFixed(s < 0.0995 ? 1 : 0)} ms` : `${s.toFixed(2)} s`);
 
   Object.assign(Stairs, {
-    MEANING, readable, visible, cell, quote, headline, explain, row, node, copied, percent, ranked, number, seconds,
+    MEANING, readable, visible, cell, quote, which, headline, explain, row, node, copied, percent, ranked, number, seconds,
   });
 })((globalThis.Stairs ??= {}));

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from ..errors import InputError
+from ..errors import InputError, Use
 
 if TYPE_CHECKING:
     from ..lane import Lane
@@ -18,27 +18,43 @@ class Method:
     """What can be said of a drafter without loading it. ``label``: who guesses, in a few words.
 
     ``tree``: whether it guesses trees. ``references``: whether it reads reference texts.
+    ``draft``: whether it asks a draft model, of the target's tokenizer or of any. ``skips``:
+    whether it leaves out layers of the target.
     """
 
     label: str
     words: str
     tree: bool = False
     references: bool = False
+    draft: Literal["no", "same", "any"] = "no"
+    skips: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Why a pair cannot use a drafter, as a clause. ``but``: backends with which it can."""
+
+    why: str
+    but: tuple[str, ...] = ()
 
 
 REGISTRY = {
     "none": Method("nobody", "no guesses: the target decodes alone, through the same loop"),
     "model": Method(
-        "the draft model", "a small model of the same tokenizer guesses K tokens, one after another"
+        "the draft model",
+        "a small model of the same tokenizer guesses K tokens, one after another",
+        draft="same",
     ),
     "tree": Method(
         "the draft model, a tree",
         "the draft model's K likeliest tokens, several ways where it doubts",
         tree=True,
+        draft="same",
     ),
     "hybrid": Method(
         "copying, else the draft model",
         "copies where the text repeats itself at length, else asks the draft model",
+        draft="same",
     ),
     "lookup": Method(
         "copying from the text", "copies what followed the last tokens where they stood before"
@@ -65,16 +81,22 @@ REGISTRY = {
     "layer-skip": Method(
         "the target, layers skipped",
         "the target itself without some of its layers' parts; no second model",
+        skips=True,
     ),
     "reencode": Method(
-        "a draft, encoded anew", "a small model of any tokenizer guesses; its text is encoded anew"
+        "a draft, encoded anew",
+        "a small model of any tokenizer guesses; its text is encoded anew",
+        draft="any",
     ),
     "shared": Method(
         "a draft, shared tokens",
         "a small model of another tokenizer guesses among the tokens that both have",
+        draft="any",
     ),
 }
 NAMES = tuple(REGISTRY)
+FREE = ("lookup", "suffix")
+"""What any target can use, and any text: they need no more than that."""
 
 
 def build(name: str, kit: Kit) -> Drafter:
@@ -86,10 +108,10 @@ def build(name: str, kit: Kit) -> Drafter:
     return import_module(f".{name.replace('-', '_')}", __package__).build(kit)
 
 
-def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
+def draft_lane(kit: Kit, *, any_tokenizer: bool = False) -> Lane:
     """A lane of the pair's draft model, in the target's ids, or in its own if ``any_tokenizer``.
 
-    Raises InputError when it has none, naming another way, and unless ``any_tokenizer`` when ids
+    Raises InputError when it has none, naming other ways, and unless ``any_tokenizer`` when ids
     mean other tokens to it.
     """
     from ..lane import Lane
@@ -98,13 +120,14 @@ def draft_lane(kit: Kit, instead: str, *, any_tokenizer: bool = False) -> Lane:
     pair = kit.pair
     if pair.draft is None:
         raise InputError(
-            f"{pair.name} has no draft model: give one, as TARGET:DRAFT or as assistant_model, "
-            f"or use the drafter {instead}."
+            f"{pair.target_name} has no draft model: ", Use(draft="", drafter=FREE), "."
         )
     if not pair.same_ids and not any_tokenizer:
         word, entry = difference(pair.tokenizer, pair.draft_tokenizer) or ("", 0)
         raise InputError(
             f"{pair.target_name} and {pair.draft_name} have different tokenizers (the first "
-            f"difference is entry {entry}, {word!r:.40}): use --drafter shared or reencode."
+            f"difference is entry {entry}, {word!r:.40}): ",
+            Use(drafter=("shared", "reencode")),
+            ".",
         )
     return Lane(pair.stranger if any_tokenizer else pair.guesser)

@@ -34,4 +34,4 @@ class HybridDrafter:
 
 
 def build(kit: Kit) -> HybridDrafter:
-    return HybridDrafter(draft_lane(kit, "lookup"), kit)
+    return HybridDrafter(draft_lane(kit), kit)

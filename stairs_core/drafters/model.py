@@ -27,4 +27,4 @@ class ModelDrafter:
 
 
 def build(kit: Kit) -> ModelDrafter:
-    return ModelDrafter(draft_lane(kit, "none"), kit)
+    return ModelDrafter(draft_lane(kit), kit)

@@ -40,4 +40,4 @@ class ReencodeDrafter:
 
 
 def build(kit: Kit) -> ReencodeDrafter:
-    return ReencodeDrafter(draft_lane(kit, "none", any_tokenizer=True), kit)
+    return ReencodeDrafter(draft_lane(kit, any_tokenizer=True), kit)

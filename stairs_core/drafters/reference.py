@@ -6,7 +6,7 @@ wins. There they end in the output, here they may end in the prompt too.
 
 from __future__ import annotations
 
-from ..errors import InputError
+from ..errors import InputError, Use, Value, Word
 from ..ngrams import DocumentNGrams
 from ..protocols import Kit, Outcome, Proposal
 
@@ -30,6 +30,12 @@ class ReferenceDrafter:
 def build(kit: Kit) -> ReferenceDrafter:
     if not kit.references:
         raise InputError(
-            "The drafter reference copies from texts of yours: give it one (--reference FILE)."
+            "The ",
+            Word("drafter"),
+            " ",
+            Value("drafter", "reference"),
+            " copies from texts of yours: ",
+            Use(reference="FILE"),
+            ".",
         )
     return ReferenceDrafter(DocumentNGrams(kit.references))

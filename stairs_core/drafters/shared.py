@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, Use
 from ..fitted import vocabulary
 from ..lane import Lane
 from ..protocols import Kit, Outcome, Proposal
@@ -70,12 +70,13 @@ class SharedDrafter:
 def build(kit: Kit) -> SharedDrafter:
     """Raises InputError, too, where the vocabularies have no token in common."""
     pair = kit.pair
-    lane = draft_lane(kit, "none", any_tokenizer=True)
+    lane = draft_lane(kit, any_tokenizer=True)
     most = vocabulary(pair.target), vocabulary(pair.draft)
     both = {a: b for a, b in shared(*pair.languages).items() if a < most[0] and b < most[1]}
     if not both:
         raise InputError(
-            f"{pair.target_name} and {pair.draft_name} have no token in common: "
-            "use --drafter reencode."
+            f"{pair.target_name} and {pair.draft_name} have no token in common: ",
+            Use(drafter="reencode"),
+            ".",
         )
     return SharedDrafter(lane, kit, both)

@@ -92,4 +92,4 @@ class TreeDrafter:
 
 
 def build(kit: Kit) -> TreeDrafter:
-    return TreeDrafter(draft_lane(kit, "none"), kit, kit.pair.draft_takes_trees)
+    return TreeDrafter(draft_lane(kit), kit, kit.pair.draft_takes_trees)

@@ -8,7 +8,7 @@ from typing import Any
 from ..metrics import WhatIf
 from ..preflight import Preflight
 from .cells import Paint, pad, visible, width
-from .words import told_defaults
+from .words import BACKENDS, guesser, told_defaults
 
 _NONE = "–"
 
@@ -23,7 +23,8 @@ def lines(card: Preflight, paint: Paint) -> list[str]:
 
 def shown(card: Preflight) -> dict[str, Any]:
     """The same for the page: a headline, rows of name and value, warnings."""
-    return {"headline": headline(card), "rows": rows(card), "warnings": card.warnings}
+    ways = BACKENDS.get(card.backend, card.backend), guesser(card.drafter)
+    return {"headline": headline(card), "rows": rows(card, *ways), "warnings": card.warnings}
 
 
 def headline(card: Preflight) -> str:
@@ -38,15 +39,18 @@ def headline(card: Preflight) -> str:
     )
 
 
-def rows(card: Preflight) -> list[tuple[str, str]]:
-    """Names and values of all that is known."""
+def rows(
+    card: Preflight, backend: str | None = None, drafter: str | None = None
+) -> list[tuple[str, str]]:
+    """Names and values of all that is known; ``backend``, ``drafter``: what they are called."""
+    ways = f"{backend or card.backend}, {drafter or card.drafter}"
     guesses = "K auto" if card.k is None else f"K = {card.k}"
     defaults = told_defaults(card.defaults, card.left_out)
     found = [
         ("target", _model(card.target, card.parameters[0], card.bytes[0])),
         ("draft", _model(card.draft, card.parameters[1], card.bytes[1])),
         ("tokenizers", visible(card.tokenizers)),
-        ("runs as", f"{card.dtype}, {card.device}, {card.backend}, {card.drafter}, {guesses}"),
+        ("runs as", f"{card.dtype}, {card.device}, {ways}, {guesses}"),
         *([("defaults", visible(defaults))] if defaults else []),
         ("one-token pass", f"{1000 * card.seconds:.2f} ms"),
         ("a pass over n", ", ".join(f"{n}: {cost:.2f} ×" for n, cost in card.v)),

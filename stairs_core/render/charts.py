@@ -22,6 +22,7 @@ from .figures import MARGIN, SOFT, Race, axis, curve, key, label, layout, level,
 GUESSING = [("acc", "solid"), ("bonus", "dot"), ("corr", "dashdot")]
 """Colour and dash of each lane that guesses, in turn."""
 _STEEPER = "Steeper is faster. The engine clock runs only while a lane works."
+_UNTIMED = "No times were recorded"
 _SHADED = "Against the target alone. Shaded: what was lost of what its passes would allow."
 _UNSHADED = "Against the target alone. No ideal is known: passes were not measured."
 _NEAR = 0.16
@@ -58,15 +59,15 @@ def _tokens(race: Race) -> dict[str, Any]:
     return {
         "id": "tokens-over-time",
         "title": "Tokens against engine time",
-        "captions": [_STEEPER if timed else "No times were recorded."],
+        "captions": [_STEEPER if timed else f"{_UNTIMED}."],
         "keys": [race.names(range(len(race.lanes)))],
         "data": data + ([] if race.running else _finishes(race, ends)) if timed else [],
         "layout": layout(
             xaxis=axis("engine time", ticksuffix=" s", hoverformat=".3f"),
             yaxis=axis(range=[0, race.length * 1.14]),
         ),
-        "said": ["Tokens against engine time. " + "; ".join(said) + "."],
-        "tables": [table(["Lane", "Seconds", "Tokens"], rows)],
+        "said": ["Tokens against engine time. " + "; ".join(said if timed else [_UNTIMED]) + "."],
+        "tables": [table(["Lane", "Seconds", "Tokens"], rows if timed else [])],
     }
 
 

@@ -14,7 +14,10 @@ _AUTO = "As many as pay, by measured costs and what was accepted."
 _REFERENCE = "What may be copied from, beside the text itself."
 _DICE = "Then the text depends on the seed alone, and must be the same in every lane."
 _STRICT = "The same bits however tokens are grouped into passes."
-_OWN = "A folder with target/ and draft/, or TARGET:DRAFT, folders or ids of the hub."
+_OWN = (
+    "A folder (one model, or target/ and draft/ in it), or two folders or ids of the hub, the "
+    "target first, with a colon between."
+)
 _CHAT = "Only for a tokenizer that has one."
 _OPTIONS = "One a line, such as enable_thinking=false."
 _WHO = ("Guesses by", "Second guesser", "Third guesser")
@@ -74,6 +77,7 @@ def layout(recorded: Sequence[str], files: Mapping[str, str]) -> list[Widget]:
         _menu("recorded", "Recorded runs", recorded, **_first(recorded)),
         _row("traces", _traces(files)),
         _text("link", "Link", visible=False),
+        _text("lacking", "Who cannot guess", visible=False),
     ]
 
 
@@ -96,6 +100,13 @@ def models() -> Widget:
 def title(spec: str) -> str:
     """Of the choice of models, while the pair of a spec is in use."""
     return f"Models: {presets.label(spec)}"
+
+
+def pairs(spec: str) -> dict[str, Any]:
+    """The menu of pairs while that of a spec is in use, which it names, whoever typed it."""
+    used = presets.resolve(spec)
+    used = "" if used == presets.first() else used
+    return {"choices": presets.choices(used), "value": used}
 
 
 def _guesser(i: int, suffix: str) -> Widget:

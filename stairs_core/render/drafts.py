@@ -9,9 +9,16 @@ from . import curves
 from .figures import Race, axis, curve, key, layout, table
 
 
+def unmeasured(lane: Recording) -> bool:
+    """Whether a log does not tell how many guesses each step made."""
+    return lane.run.untold in ("lengths", "guesses")
+
+
 def positions(race: Race) -> dict[str, Any]:
     data, rows, said = [], [], []
     for i, lane in race.guessing:
+        if unmeasured(lane):
+            continue  # which guesses were checked is not known
         color, _, dash = race.looks[i]
         found = curves.by_position(lane.steps)
         places, shares = list(range(1, len(found) + 1)), [a / n if n else 0.0 for a, n in found]
@@ -35,8 +42,10 @@ def positions(race: Race) -> dict[str, Any]:
         "captions": [
             "Of the guesses checked at each position, the share that the target kept."
             + (" In a tree a position is a depth." if tree else "")
+            if data or not race.guessing
+            else "This log does not tell how many guesses were made at each position."
         ],
-        "keys": [race.names([i for i, _ in race.guessing])],
+        "keys": [race.names([t["meta"]["lane"] for t in data])],
         "data": data,
         "layout": layout(
             xaxis=axis("position", rangemode="normal", **_whole([len(t["x"]) for t in data])),
@@ -59,16 +68,16 @@ def lengths(race: Race) -> dict[str, Any]:
         size = curves.stride(len(lane.steps), curves.RUNNING if race.running else curves.WHOLE)
         drafted, accepted = (curves.means(n, size, race.running) for n in counts)
         middles = [1 + size * j + (size - 1) / 2 for j in range(len(drafted))]
-        tables.append(
-            table(["Step", "Drafted", "Accepted"], [*zip(middles, drafted, accepted, strict=True)])
-        )
+        told = [None] * len(drafted) if unmeasured(lane) else drafted
+        rows = [*zip(middles, told, accepted, strict=True)]
+        tables.append(table(["Step", "Drafted", "Accepted"], rows))
         color, fill, _ = race.looks[i]
         outline = {"color": fill, "line": {"color": color, "width": 1}}
         bars = [("drafted", drafted, outline), ("accepted", accepted, {"color": color})]
-        for name, heights, marker in bars if sum(counts[0]) else ():
+        for name, heights, marker in bars[unmeasured(lane) :] if sum(counts[0]) else ():
             look = {"type": "bar", "width": size * 0.82, "marker": marker}
             data.append(curve(i, name, middles, heights, only=True, **look))
-        captions.append(f"{lane.run.name}, step by step.")
+        captions.append(f"{lane.run.name}, {_order(lane)}.")
         captions[i] += f" Each bar is the mean of {size} steps." if size > 1 else ""
         said.append(_said_lengths(lane, *counts))
     return {
@@ -76,13 +85,17 @@ def lengths(race: Race) -> dict[str, Any]:
         "title": "Draft length and accepted length",
         "captions": captions,
         "keys": [
-            [key("drafted", color, "outline"), key("accepted", color, "fill")]
-            for color, _, _ in race.looks
+            [key("drafted", color, "outline"), key("accepted", color, "fill")][unmeasured(lane) :]
+            for lane, (color, _, _) in zip(race.lanes, race.looks, strict=True)
         ],
         "data": data,
         "layout": layout(
             barmode="overlay",
-            xaxis=axis("step", rangemode="normal", tickformat="d"),
+            xaxis=axis(
+                "steps, sorted" if any(lane.run.untold for lane in race.lanes) else "step",
+                rangemode="normal",
+                tickformat="d",
+            ),
             yaxis=axis(nticks=6),
         ),
         "said": said,
@@ -90,9 +103,18 @@ def lengths(race: Race) -> dict[str, Any]:
     }
 
 
+def _order(lane: Recording) -> str:
+    if lane.run.untold is None:
+        return "step by step"
+    return "by how many were kept: the order of the steps is not known"
+
+
 def _said_lengths(lane: Recording, drafted: list[int], accepted: list[int]) -> str:
     if not sum(drafted):
         return f"Draft length and accepted length: {lane.run.name} drafts nothing."
+    if unmeasured(lane):
+        mean = sum(accepted) / len(accepted)
+        return f"Accepted length: of the guesses of a step, {mean:.1f} are kept."
     means = (f"{sum(counts) / len(counts):.1f}" for counts in (drafted, accepted))
     return "Draft length and accepted length: of {} tokens drafted a step, {} are kept.".format(
         *means

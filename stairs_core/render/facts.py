@@ -47,7 +47,7 @@ def table(lanes: Sequence[Recording], running: bool = False) -> dict[str, Any]:
 
 def numbers(first: Lane, lead: Lane, running: bool = False) -> list[dict[str, str]]:
     """The tiles above the race, worded. A number that is not known yet, or not right, is a dash."""
-    base, own = (lane and metrics.fold(lane.steps) for lane in (first, lead))
+    base, own = (lane and metrics.told(lane) for lane in (first, lead))
     both = _compare(first, lead)
     speedup = both.speedup if both else None
     saved = both.calls_saved if both and not running else None
@@ -129,10 +129,10 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
         return ""
     run = lanes[-1].run
     if run.engine:
-        k = max(lane.run.k for lane in lanes)
         target = "" if run.target == UNKNOWN else f" with {run.target}"
-        said = f"“{name}”, a log of {run.engine}{target}, K {k} at most."
-        return f"{said} It tells which guesses held, but no texts and no times."
+        said = f"“{name}”, a log of {run.engine}{target}{words.longest(lanes)}."
+        held = "It tells which guesses held, but no texts and no times."
+        return " ".join([said, held, *words.untold(lanes)])
     place = f"{run.hardware}, {run.dtype}"
     if kind == "live":
         return f"On {place}: {_setting(lanes)}."
@@ -157,7 +157,7 @@ def _models(runs: Sequence[Run]) -> str:
 
 
 def _row(first: Lane, lane: Recording, running: bool) -> list[str]:
-    own = metrics.fold(lane.steps)
+    own = metrics.told(lane)
     both = None if lane is first else _compare(first, lane)
     return [
         lane.run.name,

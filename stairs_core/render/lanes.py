@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..drafters import REGISTRY
+from ..drafters import FREE, REGISTRY, Lack
 from ..sampling import Sampling
 from ..settings import AUTO, Settings, template_options
 from . import words
@@ -16,6 +16,9 @@ GUESSERS = ("", "-2", "-3")
 
 DRAFTERS = [(words.guesser(name), name) for name in REGISTRY if name != "none"]
 """Who may guess: label and name, as a menu takes them."""
+
+Kept = dict[str, tuple[Any, Any]]
+"""By widget, what a visitor wants and the pair in use cannot do, and what stands there instead."""
 
 SAMPLING = {
     "temperature": (0.0, 2.0, 0.0, 0.05, "Temperature", "0: always the most likely token."),
@@ -52,6 +55,8 @@ READ = {name: method.references for name, method in REGISTRY.items() if name != 
 """Who may guess, and whether it reads reference texts."""
 
 _PASTED = "pasted text"
+_CHAT_GONE = "The chat template is off: this tokenizer has none."
+_CHAT_BACK = "The chat template is on again."
 
 
 def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
@@ -86,6 +91,52 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
         )
         lanes[_free(words.lane(lane), lanes)] = lane
     return lanes
+
+
+def fit(
+    asked: Mapping[str, Any], kept: Kept, lacks: Mapping[str, Lack], chat: bool
+) -> tuple[dict[str, Any], Kept, list[str]]:
+    """What the widgets hold of who guesses, and of the chat template, once a pair is in use.
+
+    ``lacks``: the drafters that it cannot use; ``chat``: whether it has a chat template; ``kept``:
+    as the last call gave it. What a visitor wants comes back with a pair that can do it. Also
+    returns what is kept now, and sentences on what has changed.
+    """
+    wanted = {name: _wanted(asked, kept, name) for name in (*DRAFTING, "chat")}
+    values = dict(wanted)
+    for guesser, name in zip(GUESSERS, DRAFTING, strict=True):
+        lack = lacks.get(wanted[name] or "")
+        if lack and asked[f"backend{guesser}"] not in lack.but:
+            able = (*FREE, *(n for n, reads in READ.items() if n not in lacks and not reads))
+            values[name] = next(other for other in able if other not in values.values())
+    values["chat"] = bool(wanted["chat"] and chat)
+    said = [_told(asked[name], wanted[name], values[name], lacks) for name in DRAFTING]
+    if values["chat"] != bool(asked["chat"]):
+        said.append(_CHAT_BACK if values["chat"] else _CHAT_GONE)
+    now = {name: (w, values[name]) for name, w in wanted.items() if w != values[name]}
+    return values, now, [*filter(None, said)]
+
+
+def _wanted(asked: Mapping[str, Any], kept: Kept, name: str) -> Any:
+    """What was kept for a widget, if it still holds what was put there instead."""
+    want, instead = kept.get(name, (asked[name], asked[name]))
+    return want if asked[name] == instead else asked[name]
+
+
+def _told(before: Any, want: Any, now: Any, lacks: Mapping[str, Lack]) -> str:
+    if before == now:
+        return ""
+    label = f"“{words.guesser(now)}”"
+    if want == now:
+        return f"{label} guesses again."
+    return f"{label} guesses in place of “{words.guesser(want)}”: {lacks[want].why}."
+
+
+def menu(lacks: Mapping[str, Lack]) -> list[tuple[str, str]]:
+    """Who may guess, as a menu takes it; at its end who cannot with the pair in use, and why."""
+    able = [choice for choice in DRAFTERS if choice[1] not in lacks]
+    rest = [(label, name) for label, name in DRAFTERS if name in lacks]
+    return able + [(f"{label} (not available: {lacks[name].why})", name) for label, name in rest]
 
 
 def held(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

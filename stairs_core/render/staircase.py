@@ -31,8 +31,9 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
     steps, step = recording.steps, recording.steps[index]
     before = [*_prompt(recording.run), *(_text(t) for s in steps[:index] for t in s.committed)]
     tree = "" if step.parents is None else " in a tree"
+    order = " in no known order" if recording.run.untold else ""
     title = (
-        f"{name}, step {index + 1} of {len(steps)}: {len(step.drafted)} guessed{tree}, "
+        f"{name}, step {index + 1} of {len(steps)}{order}: {len(step.drafted)} guessed{tree}, "
         f"{step.accepted} accepted, {len(step.committed)} added to the text"
     )
     path = _path(step)

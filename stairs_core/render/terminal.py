@@ -110,7 +110,7 @@ def _name(recording: Recording) -> str:
 
 
 def _numbers(recording: Recording) -> tuple[str, ...]:
-    s, timed = metrics.fold(recording.steps), not recording.run.engine
+    s, timed = metrics.told(recording), not recording.run.engine
     return (
         _name(recording),
         str(s.new_tokens),
@@ -127,8 +127,8 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     lanes = "1 lane" if len(recordings) == 1 else f"{len(recordings)} lanes"
     models = f"{run.target} with {run.draft}" if run.draft else run.target
     if run.engine:
-        k = max(r.run.k for r in recordings)
-        told = f"Log of {run.engine}, {lanes}: {run.target}, K {k} at most"
+        told = f"Log of {run.engine}, {lanes}: {run.target}{words.longest(recordings)}"
+        told = ". ".join([told, *words.untold(recordings)])
         return paint.wrap([(visible(told), "")], columns)
     strict = ", strict" if run.numerics == "strict" else ""
     shaped = words.sampled(run.sampling), words.defaults(run), words.chat(run)
@@ -150,7 +150,8 @@ def _lane(recording: Recording, paint: Paint, columns: int) -> list[str]:
     new = metrics.fold(steps).new_tokens
     title = f"{_name(recording)}: {new} tokens in {calls}"
     if recording.run.engine:
-        lines = paint.wrap([(f"{title} that had guesses to check", "1")], columns)
+        order = ", in no known order" if recording.run.untold else ""
+        lines = paint.wrap([(f"{title} that had guesses to check{order}", "1")], columns)
     else:
         lines = paint.wrap([(f"{title}, ended by {recording.stop.reason}", "1")], columns)
         lines += paint.wrap(_text(steps), columns, "  ")

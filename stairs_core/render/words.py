@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import errors, presets
 from ..drafters import REGISTRY
 from ..sampling import Sampling
 from ..settings import Settings, option_words
-from ..trace import Prediction, Run, Token
+from ..trace import Prediction, Recording, Run, Token
 
 _CUTS = {"top_k": 0, "top_p": 1, "min_p": 0, "repetition_penalty": 1}
 """What else may shape a draw, and the value that changes nothing."""
@@ -27,9 +28,61 @@ _DRAFTING = {
 }
 
 
+_UNTOLD = {
+    "order": "It counts how many steps kept how many guesses: their order is not known, and they "
+    "stand sorted, from the fewest kept.",
+    "lengths": "How many guesses each step made is known in sum only, and spread over them.",
+    "guesses": "How many guesses were made is not known: only those that held are drawn.",
+}
+"""What a log leaves open: see ``trace.Run``."""
+
+
+def untold(lanes: Sequence[Recording]) -> list[str]:
+    """Sentences on what the logs of these lanes leave open."""
+    found = {lane.run.untold for lane in lanes} - {None}
+    found |= {"order"} if found else set()
+    return [said for kind, said in _UNTOLD.items() if kind in found]
+
+
 def guesser(name: str) -> str:
     """Who guesses, as the registry calls it; a trace may name one that is not there."""
     return REGISTRY[name].label if name in REGISTRY else name
+
+
+def longest(lanes: Sequence[Recording]) -> str:
+    """The most guesses of a step in the logs of these lanes; nothing where one does not tell."""
+    if any(lane.run.untold in ("lengths", "guesses") for lane in lanes):
+        return ""
+    return f", K {max(lane.run.k for lane in lanes)} at most"
+
+
+def quoted(choice: str, value: str) -> str:
+    """A value of a choice as its menu on the page has it."""
+    label = guesser(value) if choice == "drafter" else BACKENDS.get(value, value)
+    return f"“{label}”" if choice in _CHOICES else value
+
+
+def _listed(choice: str, values: Sequence[str], last: str) -> str:
+    return errors.listed([quoted(choice, value) for value in values], last)
+
+
+def _use(choice: str, values: Sequence[str]) -> str | None:
+    if choice in _CHOICES:
+        return f"choose {_listed(choice, values, 'or')}"
+    if choice == "draft" and presets.allowed() == "bundled":
+        return None
+    return _WAYS.get((choice, *values))
+
+
+_CHOICES = {"drafter": "guesser", "backend": "way to compute the stairs"}
+_WAYS: dict[tuple[str, ...], str] = {
+    ("draft", ""): "load a pair with one under “Models”",
+    ("numerics", "fast"): "switch “Strict numerics” off",
+    ("reference", "FILE"): "paste one as “Reference text”, or add a file of it",
+}
+
+PAGE = errors.Words(lambda choice: _CHOICES.get(choice, choice), _listed, _use)
+"""What choices are called on the page; it has no others than these."""
 
 
 def lane(settings: Settings) -> str:
