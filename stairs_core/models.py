@@ -108,7 +108,7 @@ def locate(spec: str) -> tuple[str, str | None]:
     if (folder / "target").is_dir():
         draft = folder / "draft"
         return str(folder / "target"), str(draft) if draft.is_dir() else None
-    if (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         return str(folder), None
     if spec == "bundled":
         raise InputError(f"The bundled pair is missing: restore {folder}, or name another pair.")

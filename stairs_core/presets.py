@@ -101,11 +101,11 @@ def resolve(asked: str) -> str:
             "This page loads no other pairs than those in its list: run Stairs yourself to use "
             "your own ids or folders."
         )
-    if is_folder(spec) or _are_two(spec):
+    if is_folder(spec) or _are_ids(spec):
         return spec
     raise InputError(
-        f"There is no pair {spec!r:.80}: use a folder with target/ and draft/, or TARGET:DRAFT "
-        "(folders or hub ids)."
+        f"There is no pair {spec!r:.80}: use a folder with target/ and draft/, TARGET:DRAFT "
+        "(folders or hub ids), or a target's id alone, as owner/name."
     )
 
 
@@ -117,9 +117,11 @@ def is_folder(name: str) -> bool:
         return False
 
 
-def _are_two(spec: str) -> bool:
+def _are_ids(spec: str) -> bool:
+    """A target and its draft, each an id of the hub or a folder, or an id with its owner alone."""
     names = spec.split(":")
-    return len(spec) <= _LONGEST and len(names) == 2 and all(map(_can_be_loaded, names))
+    possible = len(names) == 2 or (len(names) == 1 and spec.count("/") == 1)
+    return len(spec) <= _LONGEST and possible and all(map(_can_be_loaded, names))
 
 
 def _can_be_loaded(name: str) -> bool:
