@@ -33,13 +33,14 @@ def piece(text: str, score: float, kind: int) -> bytes:
     return field(1, field(1, text.encode()) + number + bytes([3 << 3, kind]))
 
 
-def spm() -> bytes:
-    """A SentencePiece model (BPE) of bytes and letters."""
+def spm(*words: str, kind: int = 2) -> bytes:
+    """A SentencePiece model of bytes, letters and words; ``kind``: 1 for Unigram, 2 for BPE."""
     pieces = [piece("<unk>", 0, 2), piece("<s>", 0, 3), piece("</s>", 0, 3)]
     pieces += [piece(f"<0x{i:02X}>", 0, 6) for i in range(256)]
     pieces += [piece(c, -1 - i, 1) for i, c in enumerate("\u2581" + LETTERS)]
-    bpe, bytes_too = bytes([3 << 3, 2]), bytes([0x98, 2, 1])
-    return b"".join(pieces) + field(2, bpe + bytes_too)
+    pieces += [piece(word, -0.5, 1) for word in words]
+    kind_of, bytes_too = bytes([3 << 3, kind]), bytes([0x98, 2, 1])
+    return b"".join(pieces) + field(2, kind_of + bytes_too)
 
 
 def llama(folder: Path) -> Path:
@@ -57,9 +58,10 @@ def marian(folder: Path) -> Path:
     torch.manual_seed(0)
     config = MarianConfig(vocab_size=31, max_position_embeddings=64, **sizes, **heads, **ends)
     MarianMTModel(config).save_pretrained(folder)
+    spelled = [f"\u2581{word}" for word in ("once", "upon", "a")]
     for name in ("source.spm", "target.spm"):
-        (folder / name).write_bytes(spm())
-    words = ["</s>", "<unk>", "\u2581", *LETTERS, "x", "<pad>"]
+        (folder / name).write_bytes(spm(*spelled, kind=1))
+    words = ["</s>", "<unk>", *LETTERS[:25], *spelled, "<pad>"]
     vocabulary = {word: i for i, word in enumerate(words)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
     languages = {"tokenizer_class": "MarianTokenizer", "source_lang": "en", "target_lang": "de"}
