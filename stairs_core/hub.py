@@ -23,7 +23,7 @@ from typing import Any
 from . import weights
 from .errors import InputError
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 """Takes a sentence on how far things are, and raises what ends them."""
 
 TIMEOUT = 10.0

@@ -209,10 +209,11 @@ def count_parameters(model: Any | None) -> int:
     """As floats would be: several packed weights share a number."""
     if model is None:
         return 0
+    counted = model
     if quantised.label(model.config) is not None:
         with torch.device("meta"):
-            model = type(model)(model.config)
-    return sum(p.numel() for p in model.parameters())
+            counted = type(model)(model.config)
+    return sum(p.numel() for p in counted.parameters())
 
 
 def count_bytes(model: Any | None) -> int:
