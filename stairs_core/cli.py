@@ -135,6 +135,9 @@ def parser() -> argparse.ArgumentParser:
         "--against", choices=("transformers",), help="time what people use today beside ours"
     )
     _add_models(bench)
+    fetch = command("fetch", tools.fetch, "Fetch models from the hub, before they are needed.")
+    fetch.add_argument("spec", metavar="SPEC", help="TARGET:DRAFT, or the id of one model")
+    fetch.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     widen = command(
         "widen", tools.widen, "Enlarge a pair without changing its text: big models' costs."
     )

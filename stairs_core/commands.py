@@ -23,6 +23,7 @@ from .settings import AUTO, K_RANGE, Settings, template_options
 from .text import check_prompt, read_prompt
 
 if TYPE_CHECKING:
+    from .pair import Pair
     from .race import Runner
 
 INTERRUPTED = 130
@@ -118,16 +119,23 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         _check_writable(Path(args.trace))
     progress("Loading the models")
     try:
-        from .models import load_pair
         from .race import Runner
 
-        pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+        pair = load(args)
         if getattr(args, "what_if", False):
             progress("Measuring passes")
             pair.measure_prices(base.backend, base.numerics)
         return [Runner(pair, prompt, s, name) for name, s in settings.items()]
     finally:
         progress("")
+
+
+def load(args: argparse.Namespace) -> Pair:
+    """The pair that was asked for, fetched if it must be."""
+    from . import devices, models
+
+    devices.keep_to_cores()
+    return models.load_pair(args.pair, args.device, args.dtype, args.compile, say=progress)
 
 
 def drafting(k: str, length: str | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
+from . import container
 from .errors import InputError
 from .settings import BITS, DTYPES
 
@@ -43,6 +45,15 @@ def placement(device_name: str, dtype_name: str) -> Placement:
     return Placement(where, kind, {"device_map": mapped, "quantization_config": fewer})
 
 
+def keep_to_cores() -> None:
+    """No more threads compute than a container's quota has cores, which torch does not ask for.
+
+    Nothing against the user's own word, OMP_NUM_THREADS.
+    """
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(min(torch.get_num_threads(), container.cores()))
+
+
 def hardware(device: torch.device) -> str:
     """What the models run on, in words."""
     if device.type == "cuda":
@@ -66,12 +77,19 @@ def device(name: str) -> torch.device:
     return found
 
 
+def has_bfloat16(gpu: torch.device) -> bool:
+    """Whether it multiplies bfloat16. Below compute capability 8 CUDA emulates that, slowly."""
+    if torch.version.hip is not None:
+        return True
+    return torch.cuda.get_device_capability(gpu) >= (8, 0)
+
+
 def dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto``: float32 on a CPU; on a GPU bfloat16 where it has that, else float16."""
     if name == "auto" and device.type == "cpu":
         return torch.float32
     if name == "auto":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if has_bfloat16(device) else torch.float16
     if name not in DTYPES:
         raise InputError(
             f"There is no dtype {name!r:.40}: use auto, {', '.join((*DTYPES, *BITS))}."

@@ -1,4 +1,4 @@
-"""``python -m stairs_core.download ID COMMIT``: fetches one model of the hub into its cache.
+"""``python -m stairs_core.download ID COMMIT FILE ...``: fetches files of a model into the cache.
 
 A process, so that it can be killed. Says on stdout, as lines of JSON, how many ``bytes`` have come,
 and at the end the ``folder``, or why it was ``refused``.
@@ -6,6 +6,7 @@ and at the end the ``folder``, or why it was ``refused``.
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from tqdm import tqdm
 
-from .hub import FILES, SUBFOLDERS, explained
+from .hub import explained
 
 _INTERVAL = 0.1
 
@@ -47,9 +48,9 @@ def _say(**facts: Any) -> None:
         os._exit(1)
 
 
-def main(name: str, commit: str) -> None:
+def main(name: str, commit: str, *files: str) -> None:
     try:
-        options = {"allow_patterns": [*FILES], "ignore_patterns": SUBFOLDERS, "tqdm_class": Bar}
+        options = {"allow_patterns": [*map(glob.escape, files)], "tqdm_class": Bar}
         _say(folder=snapshot_download(name, revision=commit, **options))
     except Exception as e:
         _say(refused=str(explained(e, name)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from . import lean, packed
+from . import lean, packed, quantised
 from .encoded import bind
 from .lane import Lane
 from .tryouts import agree, tokens, tried
@@ -29,7 +29,9 @@ def build(model: Any, how: str, again: Callable[[], Any]) -> Any:
     if how == "on":
         model.forward = torch.compile(model.forward)
     spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
-    if how != "auto" or spread or not packed.pays(model):
+    # Quantised layers are of other kinds than those that are packed, or read, here.
+    odd = spread or quantised.label(model.config) is not None
+    if how != "auto" or odd or not packed.pays(model):
         return model
     said = _says(model)
     try:

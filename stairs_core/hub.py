@@ -20,18 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import weights
 from .errors import InputError
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 """Takes a sentence on how far things are, and raises what ends them."""
 
 TIMEOUT = 10.0
 _ANSWER, _KEEP = 2.0, 60
 _LOOK = 0.1
-_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
-FILES = (*_WEIGHTS, "*.json", "*.model", "*.txt", "*.jinja")
-"""What is fetched of a model: never code, nor pickles, which can run some."""
-SUBFOLDERS = "*/*"
+KINDS = (".json", ".model", ".spm", ".txt", ".codes", ".tokenizer", ".tiktoken", ".jinja")
+"""Of files that a config and the tokenizers of transformers are read from: beside the weights that
+are ``weights.chosen``, all that is fetched. Never code, nor pickles, which can run some."""
+_TEMPLATES = "additional_chat_templates"
 
 
 @dataclass(frozen=True)
@@ -84,15 +85,28 @@ def _answers(endpoint: str, minute: int) -> bool:
         return False
 
 
+def find(name: str, say: Say) -> Remote | Path:
+    """What the hub has under an id, or, where it does not answer, the folder of what was fetched.
+
+    Raises InputError where it cannot be used, or is not to be had.
+    """
+    say(f"Asking the hub for {name} …")
+    return ask(name) if reachable() else cached(name)
+
+
 def cached(name: str) -> Path:
     """The folder of a model that was fetched before. Raises InputError where it was not, whole."""
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
+    # Templates in the subfolder are not worth refusing the others.
+    kinds = {"allow_patterns": [f"*{kind}" for kind in KINDS], "ignore_patterns": "*/*"}
     try:
-        folder = snapshot_download(
-            name, local_files_only=True, allow_patterns=[*FILES], ignore_patterns=SUBFOLDERS
-        )
+        folder = Path(snapshot_download(name, local_files_only=True, **kinds))
+        if not _whole(folder):
+            raise LocalEntryNotFoundError(name)
+    except HFValidationError as e:
+        raise explained(e, name) from e
     except LocalEntryNotFoundError as e:
         if constants.is_offline_mode():
             raise InputError(
@@ -103,26 +117,44 @@ def cached(name: str) -> Path:
             f"{name} was not fetched before, and {constants.ENDPOINT} does not answer: check the "
             "network, or use a folder."
         ) from e
-    return Path(folder)
+    return folder
+
+
+def _whole(folder: Path) -> bool:
+    """Whether all files of the weights have come."""
+    try:
+        return all(shard.is_file() for shard in weights.shards(folder))
+    except InputError:
+        return False
 
 
 def ask(name: str) -> Remote:
     """What the hub has under this id. Raises InputError where it cannot be used, or not by us."""
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.utils import filter_repo_objects
 
     try:
         info = HfApi().model_info(name, timeout=TIMEOUT, files_metadata=True)
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
-        _check(name, sizes)
-        # Small, and refused where the weights would be, at the end of a long download.
-        hf_hub_download(name, "config.json")
+
+        def small(file: str) -> Path:
+            # Refused where the weights would be, at the end of a long download.
+            return Path(hf_hub_download(name, file))
+
+        shards = weights.chosen(name, sizes, small)
     except InputError:
         raise
     except Exception as e:
         raise explained(e, name) from e
-    used = filter_repo_objects(sizes, allow_patterns=[*FILES], ignore_patterns=SUBFOLDERS)
+    if lacking := [shard for shard in shards if shard not in sizes]:
+        raise InputError(f"{name} lacks its shard {lacking[0]} on the hub: choose another model.")
+    used = [*filter(used_beside_weights, sizes), *shards]
     return Remote(name, str(info.sha), {file: sizes[file] for file in used})
+
+
+def used_beside_weights(file: str) -> bool:
+    """Whether a file of a model, by its name, is fetched with its weights."""
+    folder, _, name = file.rpartition("/")
+    return name.endswith(KINDS if not folder else ".jinja") and folder in ("", _TEMPLATES)
 
 
 def fetch(remote: Remote, role: str, say: Say) -> Path:
@@ -138,6 +170,13 @@ def explained(error: Exception, name: str) -> InputError:
     from huggingface_hub import errors
 
     status = getattr(getattr(error, "response", None), "status_code", 0)
+    if isinstance(error, errors.HFValidationError):
+        return InputError(f"{name:.80} is no id of the hub: use one as owner/name, or a folder.")
+    if status == 429:
+        return InputError(
+            f"The hub does not give {name} now, since too much was asked for from here: wait some "
+            "minutes, or set HF_TOKEN to a token of an account."
+        )
     if isinstance(error, errors.GatedRepoError):
         return InputError(
             f"{name} is gated: accept its licence at https://huggingface.co/{name} and set "
@@ -156,16 +195,6 @@ def explained(error: Exception, name: str) -> InputError:
         )
     reason = " ".join(str(error).split()).split(". ")[0][:160].rstrip(".")
     return InputError(f"The hub does not give {name} ({reason}): check the network and try again.")
-
-
-def _check(name: str, sizes: dict[str, int]) -> None:
-    """Raises InputError for a model without safetensors."""
-    if "model.safetensors" in sizes or "model.safetensors.index.json" in sizes:
-        return
-    raise InputError(
-        f"{name} has no model.safetensors, and pickled weights can run code when loaded: choose a "
-        "model that was saved as safetensors."
-    )
 
 
 def _download(remote: Remote, role: str, say: Say) -> Path:
@@ -208,10 +237,12 @@ def _start(remote: Remote) -> subprocess.Popen[str]:
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "stairs_core.download", remote.id, remote.commit],
+        [sys.executable, "-m", "stairs_core.download", remote.id, remote.commit, *remote.sizes],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=None if os.environ.get("STAIRS_DEBUG") == "1" else subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us, who then end it
         text=True,
         encoding="utf-8",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from . import checks, devices, faster, weights
+from . import checks, devices, faster, hub, quantised, weights
 from .devices import Placement
 from .encoded import reads_apart
 from .errors import InputError
@@ -24,6 +25,8 @@ from .quiet import quiet
 from .specs import split
 from .translate import clash, difference
 
+_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")  # of the hub, with its owner
+_FOREIGN = "trust_remote_code|not recognize|Unrecognized"  # how transformers says: unknown to it
 BUNDLED = Path(__file__).resolve().parent.parent / "assets" / "pair"
 
 
@@ -40,20 +43,29 @@ def load_pair(
 
     ``device``: "auto", "cpu", "cuda[:n]" or "all". ``dtype``: "auto" is float32 on a CPU and, on a
     GPU, bfloat16 where it has that, else float16; see ``devices`` for all. ``compile``: see
-    ``faster``. ``say`` is told of every model before it is loaded; what it raises ends the loading.
-    ``folders``: where models of the hub lie, by id, if they have been fetched. Raises InputError,
-    before any decoding, for what cannot be used, with the reason.
+    ``faster``. ``say`` is told how far it is; what it raises ends the loading. Models of the hub
+    are fetched first, as the page and ``stairs fetch`` do it; ``folders``: where they lie, by id,
+    if they have been. Raises InputError, before any decoding, for what cannot be used, with the
+    reason.
     """
     where = devices.placement(device, dtype)
     target_name, draft_name = locate(spec)
+    names = {target_name: "target"}
+    if draft_name:
+        names.setdefault(draft_name, "draft")
+    places = {name: folders.get(name) or _place(name, names[name], say) for name in names}
     with quiet():
         say("Loading the target …")
-        target = _load(target_name, where, folders)
+        target = _load(target_name, places[target_name], where)
         if draft_name:
             say("Loading the draft …")
-        draft = _load(draft_name, where, folders) if draft_name else None
-        tokenizer = _tokenizer(target_name, folders)
-        other = _tokenizer(draft_name, folders) if draft_name else tokenizer
+        draft = _load(draft_name, places[draft_name], where) if draft_name else None
+        # text.encode refuses what is too long, in its own words; no notice of the library is
+        # wanted.
+        long = {"model_max_length": 2**31}
+        tokenizer = other = _tokenizer(target_name, places[target_name], **long)
+        if draft_name:
+            other = _tokenizer(draft_name, places[draft_name], **long)
     odd = difference(tokenizer, other)
     if odd and draft is not None and reads_apart(draft) and clash(tokenizer, other):
         raise InputError(
@@ -63,7 +75,7 @@ def load_pair(
 
     def quicker(name: str, model: Any) -> Any:
         with quiet():
-            return faster.build(model, compile, lambda: _load(name, where, folders))
+            return faster.build(model, compile, lambda: _load(name, places[name], where))
 
     models = [m for m in (target, draft) if m is not None]
     parameters = count_parameters(target), count_parameters(draft)
@@ -87,7 +99,13 @@ def load_pair(
 def load_stock(name: str, device: torch.device, dtype: torch.dtype) -> Any:
     """One model, a folder or a hub id, as transformers makes it."""
     with quiet():
-        return _load(name, Placement(device, dtype), {})
+        return _load(name, _place(name, "model", str), Placement(device, dtype))
+
+
+def load_tokenizer(name: str) -> Any:
+    """That of one model, a folder or a hub id."""
+    with quiet():
+        return _tokenizer(name, _place(name, "tokenizer", str))
 
 
 def locate(spec: str) -> tuple[str, str | None]:
@@ -96,47 +114,73 @@ def locate(spec: str) -> tuple[str, str | None]:
     if (folder / "target").is_dir():
         draft = folder / "draft"
         return str(folder / "target"), str(draft) if draft.is_dir() else None
-    if (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         return str(folder), None
     if spec == "bundled":
         raise InputError(f"The bundled pair is missing: restore {folder}, or name another pair.")
     if folder.is_dir():
         raise InputError(f"{folder} holds no model: it needs target/ and draft/, or a config.json.")
     names = split(spec)
+    if names is None and _ID.fullmatch(spec):
+        return spec, None
     if names is None:
         raise InputError(
             f"There is no pair {spec!r:.80}: name bundled, a folder (with one model, or with "
-            "target/ and draft/), or two folders or hub ids, the target first, a colon between."
+            "target/ and draft/), a target's id alone, as owner/name, or two folders or hub ids, "
+            "the target first, a colon between."
         )
     return names
 
 
-def _load(name: str, where: Placement, folders: Mapping[str, Path]) -> Any:
-    place = str(folders.get(name, name))
-    local = weights.check_folder(place)
+def _place(name: str, role: str, say: Callable[[str], object]) -> Path:
+    """The folder of a model, which is fetched from the hub if it must be."""
+    if weights.check_folder(name):
+        return Path(name).expanduser()
+    found = hub.find(name, say)
+    return hub.fetch(found, role, say) if isinstance(found, hub.Remote) else found
+
+
+def _load(name: str, place: Path, where: Placement) -> Any:
+    weights.check_folder(str(place))
 
     def load() -> Any:
-        two = AutoConfig.from_pretrained(place, local_files_only=local).is_encoder_decoder
-        family: Any = AutoModelForSeq2SeqLM if two else AutoModelForCausalLM
+        config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        # A config may name code of the hub here, to be run as the attention: the library's own is
+        # taken.
+        config._attn_implementation = None
+        family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        options = where.options or quantised.placed(config, where.device)
         model: Any = family.from_pretrained(
-            place, dtype=where.dtype, use_safetensors=True, local_files_only=local, **where.options
+            place,
+            config=config,
+            dtype=where.dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **options,
         )
-        model = model.eval() if where.options else model.eval().to(where.device)
+        model = model.eval() if options else model.eval().to(where.device)
         checks.check_model(model, _short(name))
         return model
 
-    return _attempt(name, load)
+    return _attempt(name, place, load)
 
 
-def _tokenizer(name: str, folders: Mapping[str, Path]) -> Any:
-    place = str(folders.get(name, name))
-    local = Path(place).is_dir()
-    # text.encode refuses what is too long, in its own words; the library's notice is not wanted.
-    options = {"local_files_only": local, "model_max_length": 2**31}
-    return _attempt(name, lambda: AutoTokenizer.from_pretrained(place, **options))
+def _tokenizer(name: str, place: Path, **options: Any) -> Any:
+    def load() -> Any:
+        return AutoTokenizer.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False, **options
+        )
+
+    try:
+        return _attempt(name, place, load)
+    except InputError as e:
+        if why := weights.unread(place):
+            raise InputError(f"{name} has a tokenizer that cannot be loaded: {why}.") from e
+        raise
 
 
-def _attempt(name: str, load: Callable[[], Any]) -> Any:
+def _attempt(name: str, place: Path, load: Callable[[], Any]) -> Any:
     """``load()``, with every failure of the libraries below said in one sentence."""
     try:
         return load()
@@ -153,6 +197,11 @@ def _attempt(name: str, load: Callable[[], Any]) -> Any:
         TypeError,
         ValueError,
     ) as e:
+        if weights.names_code(place) and re.search(_FOREIGN, str(e)):
+            raise InputError(
+                f"{name} needs code of its own, which Stairs never runs: choose a model whose "
+                "architecture and tokenizer are part of transformers."
+            ) from e
         reason = " ".join(str(e).split()).split(". ")[0][:200].rstrip(".")
         raise InputError(f"{name} cannot be loaded: {reason}.") from e
 
@@ -164,12 +213,22 @@ def _eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def count_parameters(model: Any | None) -> int:
-    return sum(p.numel() for p in model.parameters()) if model else 0
+    """As floats would be: several packed weights share a number."""
+    if model is None:
+        return 0
+    counted = model
+    if quantised.label(model.config) is not None:
+        with torch.device("meta"):
+            counted = type(model)(model.config)
+    return sum(p.numel() for p in counted.parameters())
 
 
 def count_bytes(model: Any | None) -> int:
     """Of the weights, as they were loaded."""
-    return sum(p.numel() * p.element_size() for p in model.parameters()) if model else 0
+    if model is None:
+        return 0
+    packed = model.buffers() if quantised.label(model.config) is not None else ()
+    return sum(p.numel() * p.element_size() for p in (*model.parameters(), *packed))
 
 
 def _label(name: str, model: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import chats, checks, costs, devices, languages
+from . import chats, checks, costs, devices, languages, quantised
 from .costs import Costs
 from .drafters import REGISTRY, Lack
 from .encoded import bind, reads_apart
@@ -256,10 +256,13 @@ class Pair:
 
     @property
     def dtype(self) -> str:
-        quantised = getattr(self.target.config, "quantization_config", None)
-        if quantised is not None:
-            return "int8" if getattr(quantised, "load_in_8bit", False) else "int4"
-        return str(self.target.dtype).removeprefix("torch.")
+        """The target's, or how its weights are quantised."""
+        return self.quantised or str(self.target.dtype).removeprefix("torch.")
+
+    @property
+    def quantised(self) -> str | None:
+        """The method and bits of the target's weights where they are no floats."""
+        return quantised.label(self.target.config)
 
     @property
     def has_chat_template(self) -> bool:

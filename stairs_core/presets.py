@@ -106,17 +106,21 @@ def resolve(asked: str) -> str:
             "This page loads no other pairs than those in its list: run Stairs yourself to use "
             "your own ids or folders."
         )
-    if is_folder(spec) or _are_two(spec):
+    if is_folder(spec) or _are_ids(spec):
         return spec
     raise InputError(
         f"There is no pair {spec!r:.80}: name a folder (with one model, or with target/ and "
-        "draft/), or two folders or hub ids, the target first, with a colon between."
+        "draft/), a target's id alone, as owner/name, or two folders or hub ids, the target first, "
+        "with a colon between."
     )
 
 
-def _are_two(spec: str) -> bool:
-    names = split(spec) if len(spec) <= _LONGEST else None
-    return names is not None and all(map(_can_be_loaded, names))
+def _are_ids(spec: str) -> bool:
+    """A target and its draft, each an id of the hub or a folder, or an id with its owner alone."""
+    if len(spec) > _LONGEST:
+        return False
+    names = split(spec) or ((spec,) if spec.count("/") == 1 and ":" not in spec else ())
+    return bool(names) and all(map(_can_be_loaded, names))
 
 
 def _can_be_loaded(name: str) -> bool:

@@ -1,7 +1,8 @@
-"""The libraries' progress bars and notices, kept off the terminal."""
+"""The libraries' progress bars, notices and advice, kept off the terminal."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,10 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            # Advice, such as to install something else; what will break later is another kind.
+            warnings.filterwarnings("ignore", category=UserWarning, module="transformers")
+            yield
     finally:
         logging.set_verbosity(level)
         logging.enable_progress_bar()

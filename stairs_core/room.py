@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from . import devices
+from . import container, devices, quantised
 from .errors import InputError
 from .pair import Pair
 
@@ -17,23 +17,20 @@ Bytes = dict[torch.device, int]
 """Memory by device."""
 
 _CPU = torch.device("cpu")
-_CGROUP = Path("/sys/fs/cgroup")
 _BESIDES = 1.1  # caches, and what passes need for a moment
 
 
 def needed(models: Iterable[tuple[int, Path]]) -> Bytes:
     """What models take when they are loaded. Of each, the bytes of its weights, and its config."""
     where = devices.placement("auto", "auto")
-    sizes = [
-        int(size * where.dtype.itemsize / _itemsize(config) * _BESIDES) for size, config in models
-    ]
+    sizes = [int(size * _growth(config, where) * _BESIDES) for size, config in models]
     # On its way to a GPU, a model is in the machine's own memory first.
     return {_CPU: max(sizes), where.device: sum(sizes)}
 
 
 def held(pair: Pair) -> Bytes:
     """What a loaded pair takes, of which its weights are by far the most."""
-    return {pair.device: sum(pair.parameters) * pair.target.dtype.itemsize}
+    return {pair.device: sum(pair.bytes)}
 
 
 def check(needs: Bytes, spare: Bytes, spec: str) -> None:
@@ -54,21 +51,15 @@ def free(device: torch.device) -> int:
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     there = psutil.virtual_memory().available
-    try:
-        most, used = (int((_CGROUP / f"memory.{n}").read_text()) for n in ("max", "current"))
-        lines = (_CGROUP / "memory.stat").read_text().splitlines()
-        stat = {name: int(count) for name, count in map(str.split, lines)}
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        return there
-    # What files left in memory counts as used, and goes when it must.
-    return min(there, most - used + stat.get("inactive_file", 0) + stat.get("active_file", 0))
+    unused = container.memory()
+    return there if unused is None else min(there, unused)
 
 
-def _itemsize(config: Path) -> int:
-    """Bytes of a number in the weights; a config that does not say means float32."""
+def _growth(config: Path, where: devices.Placement) -> float:
+    """Of a byte of the weights. A config that does not say its dtype means float32."""
     try:
         said = json.loads(config.read_text(encoding="utf-8"))
         dtype = getattr(torch, str(said.get("dtype") or said.get("torch_dtype") or "float32"))
-        return dtype.itemsize
+        return quantised.growth(said, where.device, where.dtype.itemsize, dtype.itemsize)
     except (AttributeError, OSError, ValueError):
-        return 4
+        return where.dtype.itemsize / 4

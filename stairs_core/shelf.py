@@ -203,15 +203,16 @@ def _find(name: str, say: Say) -> Remote | Path:
 
     if weights.check_folder(name):
         return Path(name).expanduser()
-    say(f"Asking the hub for {name} …")
-    return hub.ask(name) if hub.reachable() else hub.cached(name)
+    return hub.find(name, say)
 
 
 def _weights(model: Remote | Path) -> tuple[int, Path]:
     """The bytes of a model's weights, and its config."""
+    from . import weights
+
     if isinstance(model, Remote):
         return model.weights, model.config
-    return sum(p.stat().st_size for p in model.glob("*.safetensors")), model / "config.json"
+    return sum(p.stat().st_size for p in weights.shards(model)), model / "config.json"
 
 
 def _forget(error: BaseException | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import training
-from .commands import INTERRUPTED, drafting, paint, progress
+from .commands import INTERRUPTED, drafting, load, paint, progress
 from .errors import InputError
 from .opening import open_any
 from .render import card, terminal
@@ -35,10 +35,9 @@ def preflight(args: argparse.Namespace) -> int:
     )
     progress("Loading the models")
     try:
-        from .models import load_pair
         from .preflight import preflight as prepare
 
-        pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+        pair = load(args)
         progress("Measuring passes")
         found = prepare(pair, settings)
     finally:
@@ -65,14 +64,14 @@ def bench(args: argparse.Namespace) -> int:
         Settings(name)
     progress("Loading the models")
     from . import bench as benching
-    from .models import load_pair
 
     prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
-    pair = load_pair(args.pair, args.device, args.dtype, args.compile)
+    pair = load(args)
     lanes = benching.ours(pair, ks, args.max_new_tokens, names, args.reference)
     peers: dict[str, benching.Decoder] = {}
     if args.against:
-        stock = load_pair(args.pair, args.device, args.dtype, "off")
+        args.compile = "off"
+        stock = load(args)
         peers = benching.theirs(pair, stock, ks)
     rows: list[benching.Row] = []
     rounds, status = len(prompts) * args.repeats, 0
@@ -91,6 +90,38 @@ def bench(args: argparse.Namespace) -> int:
             )
         )
     return status
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """Of every model of a spec, what is used of it, into the hub's cache, as the page does it."""
+    from . import hub, models, weights
+
+    found = []
+    try:
+        for name in dict.fromkeys(name for name in models.locate(args.spec) if name):
+            here = weights.check_folder(name)
+            model = Path(name).expanduser() if here else hub.find(name, progress)
+            came = 0
+            if isinstance(model, hub.Remote):
+                came = model.missing()
+                model = hub.fetch(model, name, progress)
+            weights.check_folder(str(model))
+            size = sum(shard.stat().st_size for shard in weights.shards(model))
+            told = {"model": name, "folder": str(model), "weights_bytes": size}
+            found.append({**told, "fetched_bytes": came})
+    except KeyboardInterrupt as e:
+        raise KeyboardInterrupt(
+            "Fetching was stopped: files that came whole stay, and are not fetched again."
+        ) from e
+    finally:
+        progress("")
+    if args.json:
+        print(json.dumps({"models": found}))
+        return 0
+    for model in found:
+        fetched = f"{model['fetched_bytes']:,} bytes fetched"
+        print(f"{model['model']}: {model['folder']} ({fetched})")
+    return 0
 
 
 def widen(args: argparse.Namespace) -> int:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from . import metrics
 from .errors import InputError
 from .metrics import Comparison
-from .settings import BITS
 from .trace import Recording
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def _rescored(result: Comparison, first: Recording, pair: Pair | None) -> Compar
     # Dice and penalties decide by more than logits, and fewer bits are another model's weights.
     run = first.run
     shaped = run.sampling is not None or bool(run.defaults)
-    other = shaped or (pair is not None and pair.dtype in BITS)
+    other = shaped or (pair is not None and pair.quantised)
     if pair is None or other or result.first_difference is None:
         return result
     import torch

@@ -1,14 +1,20 @@
-"""What a model folder must hold before a byte of it is loaded. Standard library only."""
+"""What a model's folder, here or on the hub, must hold before a byte of its weights is loaded.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable, Collection
+from importlib.util import find_spec
 from pathlib import Path
 
 from .errors import InputError
 
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 def check_folder(name: str) -> bool:
@@ -18,31 +24,106 @@ def check_folder(name: str) -> bool:
         if name.startswith((".", "/", "~")) or name.count("/") > 1 or {*name} & {"\\", ":"}:
             raise InputError(f"There is no folder {name}: check its path.")
         return False
-    if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} has no config.json: choose the folder of a saved model.")
-    shards = _listed(folder) or sorted(folder.glob("*.safetensors"))
-    if not shards:
-        pickled = [p.name for p in sorted(folder.iterdir()) if p.suffix in PICKLED]
-        if pickled:
-            raise InputError(
-                f"{folder} has pickled weights ({pickled[0]}), which can run code when loaded: "
-                "save the model again as safetensors."
-            )
-        raise InputError(f"{folder} has no weights: it needs model.safetensors.")
-    for shard in shards:
+    for shard in shards(folder):
         _check_shard(shard)
     return True
 
 
-def _listed(folder: Path) -> list[Path]:
-    """The shards that the index names, if there is one."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return []
+def shards(folder: Path) -> list[Path]:
+    """The files that hold the weights of a folder's model. Raises InputError where it has none."""
+    names = chosen(str(folder), [p.name for p in folder.iterdir()], lambda name: folder / name)
+    return [folder / name for name in names]
+
+
+def chosen(model: str, names: Collection[str], find: Callable[[str], Path]) -> list[str]:
+    """Which of a model's files hold the weights that transformers reads; others may lie beside
+    them, such as the same in other formats.
+
+    ``model``: what it is called. ``names``: of all its files. ``find``: where one of them lies.
+    Raises InputError for a model without safetensors, with the reason.
+    """
+    if "adapter_config.json" in names:
+        raise InputError(
+            f"{model} holds an adapter (adapter_config.json), which changes another model: merge "
+            "it into its base model (merge_and_unload in peft), and use what that saves."
+        )
+    if "config.json" not in names:
+        raise InputError(f"{model} has no config.json: choose a model saved by transformers.")
+    named = _json(find("config.json")).get("transformers_weights")
+    first = [str(named)] if named else [_WHOLE, _INDEX]
+    found = next((name for name in first if name in names), None)
+    if found is None:
+        raise InputError(_without(model, names, first[0]))
+    listed = _listed(find(found)) if found.endswith(".index.json") else [found]
+    for name in listed:
+        if not name.endswith(".safetensors") or "/" in name or "\\" in name:
+            raise InputError(
+                f"{model} names {name:.80} as its weights, and Stairs reads safetensors beside the "
+                "config alone: save the model again as safetensors."
+            )
+    return listed
+
+
+def names_code(folder: Path) -> bool:
+    """Whether a model brings classes of its own, which need not mean that it needs them."""
+    files = ("config.json", "tokenizer_config.json")
+    return any("auto_map" in _json(folder / name) for name in files)
+
+
+def unread(folder: Path) -> str | None:
+    """Why a tokenizer that did not load may lack a library: the file and what to install.
+
+    transformers makes a tokenizer of a SentencePiece file (a protobuf) or a tiktoken file (lines of
+    text) only with the library of each.
+    """
+    if (folder / "tokenizer.json").is_file():
+        return None
+    for path in sorted(p for p in folder.iterdir() if p.suffix in (".model", ".spm")):
+        pieces = not path.read_bytes()[:1].isalnum()
+        needed = ("sentencepiece", "google.protobuf") if pieces else ("tiktoken",)
+        if lacking := [name for name in needed if not _installed(name)]:
+            names = " ".join(lacking).replace("google.", "")
+            kind = "SentencePiece" if pieces else "tiktoken"
+            return f"{path.name} is a {kind} file: pip install {names}, or add its tokenizer.json"
+    return None
+
+
+def _installed(module: str) -> bool:
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return sorted(folder / Path(name).name for name in names)
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # nor its parent
+        return False
+
+
+def _without(model: str, names: Collection[str], wanted: str) -> str:
+    """Why none of the files can be loaded, in one sentence."""
+    others = sorted(name for name in names if name.endswith(".safetensors") and "/" not in name)
+    if others:
+        return (
+            f"{model} has no {wanted}, and transformers does not read {others[0]}: choose a model "
+            "saved by transformers."
+        )
+    if pickled := sorted(name for name in names if name.endswith(PICKLED) and "/" not in name):
+        return (
+            f"{model} has no {wanted}, and pickled weights can run code when loaded "
+            f"({pickled[0]}): choose a model that was saved as safetensors, or save it again."
+        )
+    return f"{model} has no weights: it needs {wanted}."
+
+
+def _json(path: Path) -> dict:
+    """A file's content; {} where that is no object, which transformers will say in its own way."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(index: Path) -> list[str]:
+    try:
+        return sorted(set(map(str, _json(index)["weight_map"].values())))
+    except (KeyError, AttributeError) as e:
         raise InputError(f"{index} is damaged: save the model again.") from e
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from .errors import InputError
-from .models import load_stock, locate
+from .models import load_stock, load_tokenizer, locate
 
 _NOISE = 0.02  # of what is read but never matters: zeros would cost a GPU less than numbers do
 
@@ -59,9 +59,7 @@ def widen_pair(spec: str, out: Path, target: Size, draft: Size | None, dtype: to
             continue
         small = load_stock(name, torch.device("cpu"), torch.float32)
         widen(small, size, dtype).save_pretrained(out / role, max_shard_size="4GB")
-        AutoTokenizer.from_pretrained(name, local_files_only=Path(name).is_dir()).save_pretrained(
-            out / role
-        )
+        load_tokenizer(name).save_pretrained(out / role)
 
 
 def widen(model: Any, size: Size, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from . import container
+
 T = TypeVar("T")
 
 
@@ -42,16 +44,18 @@ def _jobs() -> queue.SimpleQueue:
     return jobs
 
 
-def _leave_a_core() -> None:
-    """Not on a Space, where the browser is elsewhere, nor against the user's own word."""
-    if not {"OMP_NUM_THREADS", "SPACE_ID"} & {*os.environ}:
+def _settle() -> None:
+    """As many threads as a container allows, and one less where the browser is on this machine: not
+    on a Space. Nothing against the user's own word."""
+    if not os.environ.get("OMP_NUM_THREADS"):
         import torch
 
-        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
+        most = min(torch.get_num_threads(), container.cores())
+        torch.set_num_threads(max(1, most - ("SPACE_ID" not in os.environ)))
 
 
 def _work(jobs: queue.SimpleQueue) -> None:
-    _leave_a_core()
+    _settle()
     while True:
         future, job = jobs.get()
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
+SPEC = "some/target:some/draft"
 COMMIT = "c0ffee" + "0" * 34
 
 
@@ -58,7 +63,8 @@ class Handler(BaseHTTPRequestHandler):
         folder = self.server.repos.get(name)
         if folder is None:
             return self._refuse(404, "RepoNotFound")
-        files = [(p.name, p.stat().st_size) for p in sorted(folder.iterdir())]
+        paths = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+        files = [(p.relative_to(folder).as_posix(), p.stat().st_size) for p in paths]
         if rest[:1] == ["tree"]:
             tree = [{"type": "file", "path": n, "size": s, "oid": n} for n, s in files]
             return self._send(json.dumps(tree).encode())
@@ -118,3 +124,19 @@ def serving() -> Iterator[FakeHub]:
     finally:
         hub.shutdown()
         hub.server_close()
+
+
+@pytest.fixture
+def web(tiny_pair_dir: Path, tmp_path: Path, monkeypatch):
+    """A hub with a pair on it, and an empty cache."""
+    with serving() as served:
+        for role in ("target", "draft"):
+            served.repos[f"some/{role}"] = tmp_path / role
+            shutil.copytree(tiny_pair_dir / role, tmp_path / role)
+            (tmp_path / role / "pytorch_model.bin").write_bytes(b"a pickle")
+        monkeypatch.setattr(constants, "ENDPOINT", served.url)
+        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield served

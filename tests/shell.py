@@ -18,7 +18,7 @@ PROMPT = "Once upon a time there was"
 @pytest.fixture
 def stairs(capsys, tiny_pair, monkeypatch):
     """Runs a command on the tiny pair: its status, stdout and stderr."""
-    monkeypatch.setattr(models, "load_pair", lambda *_: tiny_pair)
+    monkeypatch.setattr(models, "load_pair", lambda *_, **__: tiny_pair)
 
     def run(*args: str) -> tuple[int, str, str]:
         status = cli.main(args)

@@ -141,7 +141,7 @@ def test_an_interrupted_race_still_reports(stairs, monkeypatch):
 
 
 def test_an_interrupt_while_loading_is_quiet(stairs, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(models, "load_pair", interrupted)

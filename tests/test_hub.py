@@ -1,35 +1,17 @@
 """Pairs from the hub: fetched, stopped midway, refused in one sentence. The hub is our own."""
 
+# ruff: noqa: F811 (a fixture is imported, then named by the tests)
 from __future__ import annotations
 
-import shutil
 import threading
 from pathlib import Path
 
-import fake_hub
 import pytest
+from fake_hub import SPEC, web  # noqa: F401
 from huggingface_hub import constants
 
 from stairs_core import hub, room, shelf
 from stairs_core.errors import InputError
-
-SPEC = "some/target:some/draft"
-
-
-@pytest.fixture
-def web(tiny_pair_dir: Path, tmp_path: Path, monkeypatch):
-    """A hub with a pair on it, and an empty cache."""
-    with fake_hub.serving() as served:
-        for role in ("target", "draft"):
-            served.repos[f"some/{role}"] = tmp_path / role
-            shutil.copytree(tiny_pair_dir / role, tmp_path / role)
-            (tmp_path / role / "pytorch_model.bin").write_bytes(b"a pickle")
-        monkeypatch.setattr(constants, "ENDPOINT", served.url)
-        template = served.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield served
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ def test_unknown_names():
 
 
 def test_a_hub_id_without_a_network():
-    refused("nobody/no-such-model:nobody/no-such-draft", "nobody/no-such-model cannot be loaded")
+    words = "nobody/no-such-model was not fetched before, and HF_HUB_OFFLINE forbids it now"
+    refused("nobody/no-such-model:nobody/no-such-draft", words)
 
 
 def test_an_empty_folder(tmp_path: Path):

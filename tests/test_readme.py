@@ -83,7 +83,7 @@ def test_stairs_commands_are_accepted(words):
 
 def test_every_stairs_command_is_named():
     named = {words[0] for words in stairs_commands()}
-    assert named == {"run", "race", "preflight", "bench", "show", "train", "widen"}
+    assert named == {"run", "race", "preflight", "bench", "show", "fetch", "train", "widen"}
 
 
 def test_every_drafter_is_named():

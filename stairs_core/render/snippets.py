@@ -50,7 +50,7 @@ def python(run: Run) -> str:
         *lines,
         "",
         *(["# The references are looked for in this folder."] if run.references else []),
-        f"pair = load_pair({_spec(run)!r}, device={_device(run)!r}, dtype={run.dtype!r})",
+        f"pair = load_pair({_spec(run)!r}, device={_device(run)!r}, dtype={_dtype(run)!r})",
         f"settings = Settings({', '.join(arguments)})",
         f"prompt = {run.prompt!r}",
         "runner = Runner(pair, prompt, settings)",
@@ -74,7 +74,7 @@ def shell(run: Run) -> str:
         for name, value in _unusual(run).items()
         if name in ("backend", "numerics", "source_language", "target_language")
     ]
-    options += [f"--dtype={_word(run.dtype)}", f"--device={_word(_device(run))}"]
+    options += [f"--dtype={_word(_dtype(run))}", f"--device={_word(_device(run))}"]
     options += ["--chat"] if run.chat else []
     options += [f"--system={_word(run.system)}"] if run.system else []
     options += [f"--template-option={_word(word)}" for word in template]
@@ -122,6 +122,11 @@ def generate(run: Run) -> str:
         ")",
         "print(tokenizer.decode(out[0]))",
     )
+
+
+def _dtype(run: Run) -> str:
+    """What ``load_pair`` is asked for: a model quantised by another method is so by itself."""
+    return run.dtype if run.dtype in (*DTYPES, *BITS) else "auto"
 
 
 def _missing(run: Run) -> list[str]:

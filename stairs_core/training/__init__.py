@@ -68,6 +68,8 @@ def main(args: argparse.Namespace) -> dict:
     Raises ``InputError`` with one sentence that names the fix: no corpus, an unknown recipe, or a
     checkpoint of another recipe.
     """
+    from ..devices import keep_to_cores
     from .stages import run
 
+    keep_to_cores()
     return run(args)

@@ -43,7 +43,9 @@ def start_from(model: LlamaForCausalLM, folder: Path) -> dict:
     """
     try:
         earlier = json.loads((folder / "metrics.json").read_text())
-        known = LlamaForCausalLM.from_pretrained(folder / "target", dtype=torch.float32)
+        known = LlamaForCausalLM.from_pretrained(
+            folder / "target", dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
         model.load_state_dict(known.state_dict())
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(

@@ -7,6 +7,8 @@ import time
 import torch
 from torch import nn
 
+from ..devices import has_bfloat16
+
 
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether a bfloat16 matrix product beats float32 here by a fifth, measured in milliseconds.
@@ -14,7 +16,7 @@ def fast_bfloat16(device: torch.device) -> bool:
     CPUs without bfloat16 units emulate it and are many times slower, so names prove nothing.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return has_bfloat16(device)
     times = []
     for dtype in (torch.float32, torch.bfloat16):
         a = torch.ones(512, 512, dtype=dtype, device=device)

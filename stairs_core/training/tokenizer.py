@@ -53,4 +53,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """Load what ``train_tokenizer`` saved; ``InputError`` when the stage was not run."""
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"There is no tokenizer in {folder}: run --stage tokenizer first.")
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return PreTrainedTokenizerFast.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
