@@ -7,7 +7,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN useradd --create-home --uid 1000 stairs
 WORKDIR /home/stairs/app
 
-# torch on its own and first: its index decides between CPU and CUDA.
+# The lock. torch of it on its own and first: its index decides between CPU and CUDA.
 COPY requirements.txt ./
 RUN grep '^torch' requirements.txt > /tmp/torch.txt \
     && pip install --no-cache-dir --index-url "$TORCH_INDEX" -r /tmp/torch.txt \

@@ -1,12 +1,21 @@
 # make run: the page on http://127.0.0.1:7860.  make test: everything that CI checks.
+# make lock: renews requirements*.txt.  make newest, make oldest: the ends of pyproject's ranges.
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := python -m pip install --quiet --disable-pip-version-check
 BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable
 
-.PHONY: run test lint format browser clean
+# What touches the libraries most: the engine, every family, custom_generate, the page's handlers.
+QUICK := $(addprefix tests/test_,custom_generate.py families.py encoded.py strict.py packed.py \
+	models.py bench.py widen.py app.py charts.py cli.py quiet.py)
+ENDS := newest oldest
+COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.10 \
+	--no-header --annotation-style line
+RENEWED := made by "make lock" from the ranges in pyproject.toml
+
+.PHONY: run test lint format browser clean lock $(ENDS)
 
 run: .venv/app
 	HOST=$(HOST) PORT=$(PORT) $(BIN)/python app.py
@@ -32,14 +41,41 @@ browser:
 		done; exit 1; \
 	fi
 
-clean:
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+# torch's wheels name their own CUDA packages, exactly: left out here, any of them fits.
+lock:
+	test -x .venv-lock/bin/uv || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/$(PIP) uv; }
+	cd .venv-lock && rm -f *.txt && touch all.txt
+	$(COMPILE) --upgrade pyproject.toml --group dev --group lock -o .venv-lock/all.txt >/dev/null
+	cp .venv-lock/all.txt .venv-lock/run.txt && cp .venv-lock/all.txt .venv-lock/dev.txt
+	$(COMPILE) pyproject.toml -o .venv-lock/run.txt >/dev/null
+	$(COMPILE) --group pyproject.toml:dev -o .venv-lock/dev.txt >/dev/null
+	sed -i -E '/^(cuda|nvidia|triton)/d' .venv-lock/run.txt
+	{ echo '# Everything that runs, for Python 3.10 to 3.13: $(RENEWED).'; \
+		grep 'pyproject' .venv-lock/run.txt; \
+		echo; echo '# What those need:'; grep -v 'pyproject' .venv-lock/run.txt; } >requirements.txt
+	{ echo '# The tools of "make test": $(RENEWED).'; cat .venv-lock/dev.txt; } >requirements-dev.txt
 
+$(ENDS): browser
+	test -x .venv-$@/bin/python || $(PYTHON) -m venv .venv-$@
+	.venv-$@/bin/$(PIP) --upgrade pip
+	$(FLOORS) pyproject.toml >.venv-$@/constraints.txt
+	.venv-$@/bin/$(PIP) --upgrade --upgrade-strategy eager -c .venv-$@/constraints.txt -e . --group dev
+	.venv-$@/bin/python -m pip freeze | grep -E '^(torch|transformers|accelerate|gradio|plotly)='
+	OMP_NUM_THREADS=1 .venv-$@/bin/pytest $(or $(PYTEST),$(QUICK))
+
+newest: FLOORS := true
+oldest: FLOORS := sed -n 's/^ *"\([a-z-]*\)>=\([^,"]*\),.*/\1==\2/p'
+
+clean:
+	rm -rf .venv .venv-* build *.egg-info .pytest_cache .ruff_cache
+
+# The lock brings setuptools, so nothing is fetched to build with either.
 .venv/app: requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP) -e .
+	$(BIN)/$(PIP) -r requirements.txt
+	$(BIN)/$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
 .venv/dev: .venv/app requirements-dev.txt
-	$(PIP) -r requirements-dev.txt
+	$(BIN)/$(PIP) -r requirements.txt -r requirements-dev.txt
 	touch $@

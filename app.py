@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import os
 
+from stairs_core.quiet import hush
+
+hush()  # before any library is imported
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
 
 import functools
@@ -296,6 +299,7 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
         def stream(*args: Any) -> Iterator[dict[Any, Any]]:
             result = function(*args)
             for updates in [result] if isinstance(result, dict) else result:
+                # An empty dict would be taken for the value of the first component.
                 yield {parts[name]: value for name, value in updates.items()} or gr.skip()
 
         return stream

@@ -1,8 +1,17 @@
-"""``python -m stairs_core``: the same as ``stairs``."""
+"""The program: ``stairs``, or ``python -m stairs_core``."""
 
 import sys
 
-from .cli import main
+from .quiet import hush
+
+
+def main() -> int:
+    """Quiet first, since libraries warn while they are imported too."""
+    hush()
+    from .cli import main
+
+    return main()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -59,10 +59,11 @@ def serving(
         "PORT": str(port),
         "STAIRS_PAIR": pair,
         "HF_HUB_OFFLINE": "1",
+        "PYTHONWARNINGS": "default",  # those that Python hides too
     }
     if threads:
         environment["OMP_NUM_THREADS"] = str(threads)
-    for name in ("HOST", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "SPACE_ID"):
+    for name in ("HOST", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "SPACE_ID", "STAIRS_DEBUG"):
         environment.pop(name, None)
     command = [sys.executable, "-c", _SERVE, str(traces)]
     with (

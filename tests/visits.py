@@ -44,7 +44,13 @@ def made(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def address(recorded, tmp_path_factory):
+def log(tmp_path_factory):
+    """What the page's server prints."""
+    return tmp_path_factory.mktemp("log") / "log.txt"
+
+
+@pytest.fixture(scope="session")
+def address(recorded, log, tmp_path_factory):
     """Models that are random, and deep enough for a run to be stopped midway."""
     folder = tmp_path_factory.mktemp("live")
     target = make_model(layers=12)
@@ -52,8 +58,9 @@ def address(recorded, tmp_path_factory):
     for config in pair.glob("*/config.json"):
         changed = json.loads(config.read_text()) | {"max_position_embeddings": 2048}
         config.write_text(json.dumps(changed))
-    with browsing.serving(recorded, folder / "log.txt", str(pair)) as url:
+    with browsing.serving(recorded, log, str(pair)) as url:
         yield url
+    assert "Warning" not in log.read_text()
 
 
 @pytest.fixture(scope="session")
