@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from .trace import Prices, Recording, Run, Step
 
@@ -181,15 +181,20 @@ class Passes:
     such widths, and beyond them, the shape of what was measured ``before`` holds, at the level of
     the run: so that a price that was wrong moves nothing that the run itself says. ``floor``:
     passes of plain decoding in the same race, than which no pass is cheaper. ``recent``: how many
-    passes of a width are remembered; None: all.
+    passes of a width are remembered; None: all. ``noise``: a factor by which a median may differ
+    from that shape and yet not overrule it: what one more token costs is less than noise.
     """
 
     _ENOUGH = 2  # of one, nobody could say that it was disturbed
 
     def __init__(
-        self, before: Costs, floor: Sequence[float] = (), recent: int | None = None
+        self,
+        before: Costs,
+        floor: Sequence[float] = (),
+        recent: int | None = None,
+        noise: float = 1.0,
     ) -> None:
-        self._before, self._floor, self._recent = before, floor, recent
+        self._before, self._floor, self._recent, self._noise = before, floor, recent, noise
         self._seen: dict[int, deque[float]] = {}
         self._levels: deque[float] = deque(maxlen=recent)
         self._anchors: list[tuple[int, float]] | None = None
@@ -221,7 +226,12 @@ class Passes:
         levels = monotone(([self._floor] if self._floor else []) + groups)
         self._least = levels.pop(0) if self._floor else 0.0
         self._level = statistics.median(self._levels) if self._levels else 1.0
-        self._anchors = [*zip(widths, levels, strict=True)]
+        told = [self._level * self._before.target(width) for width in widths]
+        levels = [
+            usual if 1 / self._noise < seconds / usual < self._noise else seconds
+            for seconds, usual in zip(levels, told, strict=True)
+        ]
+        self._anchors = [*zip(widths, accumulate(levels, max), strict=True)]
         self._known = {}
 
     def _reckoned(self, tokens: int) -> float:

@@ -64,7 +64,7 @@ ALLOWED = {
     "ngrams.py": {"copies", "protocols"},
     "suffixes.py": {"copies", "protocols"},
     "costs.py": {"choice", "clock", "lane", "pair", "prices", "protocols", "verify"},
-    "lengths.py": {"costs", "protocols", "settings"},
+    "lengths.py": {"prices", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
     "odds.py": {"protocols", "trace"},
     "scribe.py": {"odds", "protocols", "text", "trace"},

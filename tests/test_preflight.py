@@ -119,13 +119,13 @@ def test_why_it_paid_or_not():
     )
     slow = why(PLAIN, lane(4, 4, 1.0, 19.0, 0.0, draft="d"))
     assert slow == (
-        "It did not pay: measured 0.50 ×; 100 % of the guesses held, and what cost most was "
-        "checking several tokens at once, 10.0 times a pass over one."
+        "It did not pay: measured 0.50 ×, where passes alone allow 0.50 × at these guesses; 100 % "
+        "of the guesses held, and what cost most was checking several tokens at once, 10.0 times a pass over one."
     )
     missed = why(PLAIN, wrong(lane(4, 4, 0.1, 1.9, 0.0), 4))
     assert missed == (
-        "It did not pay: measured 0.95 ×; 0 % of the guesses held, and what cost most was the "
-        "guesses that did not hold."
+        "It did not pay: measured 0.95 ×, where passes alone allow 0.95 × at these guesses; 0 % of "
+        "the guesses held, and what cost most was the guesses that did not hold."
     )
     copied = why(PLAIN, lane(4, 4, 5.0, 1.9, 0.0, drafter="lookup"))
     assert "what cost most was looking for guesses, 71 % of the time." in copied
