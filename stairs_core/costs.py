@@ -108,7 +108,10 @@ class _Timer:
             self.passes[width] += seconds
         self.guesses += guesses
         self.alone += alone
-        return Costs.fit(found, guesses, self.context, alone)
+        # As they are: rounds tell how far measuring can be trusted.
+        passes = tuple((width, seconds) for width, (seconds,) in found.items())
+        draft = statistics.median(guesses) if guesses else 0.0
+        return Costs(passes, draft, self.context, *alone)
 
     def _median(self, check: Callable[..., object]) -> float:
         return statistics.median(self._pass(check, 1) for _ in range(self._often))

@@ -89,8 +89,8 @@ class CostByPosition(Constant):
     """
 
     _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8
-    # Steps whose seconds are remembered; and what their medians may differ by from what was measured
-    # before, at the level of the run, and yet say nothing else.
+    # Steps whose seconds are remembered; and by what factor their medians may differ from what was
+    # measured before, at the level of the run, and yet say nothing else.
     _RECENT, _NOISE = 15, 1.3
 
     def __init__(self, k: int, costs: Costs) -> None:

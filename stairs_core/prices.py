@@ -69,12 +69,12 @@ def unsteadiness(steps: Sequence[Step]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Seconds. ``passes``: (tokens, seconds) of target passes over a cache, narrowest first; a
-    wider one never costs less.
+    """Seconds. ``passes``: (tokens, seconds) of target passes over a cache, narrowest first; of
+    those that ``fit`` makes a wider one never costs less.
 
     ``draft``: what one drafted token costs (0.0 for a drafter without a model). ``context``: tokens
     before these passes. ``alone``: a one-token pass of plain decoding, timed between them (0.0: the
-    narrowest of ``passes`` is such a pass). ``rounds``: the same, of each round of the measuring.
+    narrowest of ``passes`` is such a pass). ``rounds``: what each round of the measuring found.
     """
 
     passes: tuple[tuple[int, float], ...]
@@ -139,9 +139,9 @@ class Costs:
 
     def expected_speedup(self, k: int, alpha: float) -> float:
         """S = E / (v(K + 1) + K c), where a guess holds with the same chance ``alpha`` at every
-        position: E = 1 + alpha + ... + alpha^K (Leviathan et al., arXiv 2211.17192)."""
+        position: E = 1 + alpha + ... + alpha^K (Leviathan et al., arXiv 2211.17192). E at most."""
         tokens = sum(alpha**i for i in range(k + 1))
-        return tokens * self.unit / (self.target(k + 1) + k * self.draft)
+        return tokens * min(1.0, self.unit / (self.target(k + 1) + k * self.draft))
 
     def expected_range(self, k: int, alpha: float) -> tuple[float, float]:
         """The quartiles of that over the rounds, widened to hold it."""
@@ -167,11 +167,29 @@ class Costs:
         return not 1 / BUSY <= ratio <= BUSY
 
 
+def at_the_pace(lane: Recording) -> dict[str, Costs]:
+    """What was measured before a run, by backend, as dear as the run saw its own passes to be.
+
+    Without those that a busy machine made too uncertain.
+    """
+    own, steps = Costs.of(lane.run), lane.steps[1:]
+    seen = [s.verify_seconds / own.target(len(s.tokens)) for s in steps] if own else []
+    pace = statistics.median(seen) if seen and min(seen) > 0 else 1.0
+    return {
+        prices.backend: Costs(tuple((n, s * pace) for n, s in Costs.told(prices).passes), 0.0)
+        for prices in lane.run.prices
+        if (prices.spread or 1.0) <= BUSY
+    }
+
+
 def disagreement(rounds: Sequence[Costs]) -> float | None:
-    """By what factor they differ in what a step of four guesses costs, in passes of plain decoding;
-    None of fewer than two."""
-    found = [(r.target(5) + 4 * r.draft) / r.unit for r in rounds]
-    return spread(found) if len(found) > 1 else None
+    """By what factor they differ: in what passes of one width take, and in what a step of four
+    guesses costs in passes of plain decoding. None of fewer than two."""
+    if len(rounds) < 2:
+        return None
+    steps = [(r.target(5) + 4 * r.draft) / r.unit for r in rounds]
+    widths = zip(*([s for _, s in r.passes] for r in rounds), strict=True)
+    return max(spread(steps), statistics.median(map(spread, widths)))
 
 
 class Passes:

@@ -33,8 +33,8 @@ class Reckoning:
 
     A step of N guesses: v(N + 1) + N c + the rest. Passes cost what ``Passes`` says, from those of
     the run and of ``alone``, the target alone in the same race; a guess and the rest what they did
-    in this run, at the (lower) median. The first step reads the prompt: what it took beyond such a step is
-    part of every run. ``before``: the shape that was measured before the run.
+    in this run, at the lower median. The first step reads the prompt: what it took beyond such a
+    step is part of every run. ``before``: the shape that was measured before the run.
     """
 
     def __init__(self, recording: Recording, alone: Recording | None, before: Costs) -> None:
@@ -63,7 +63,7 @@ class Reckoning:
         return self._elapsed * (self._first + sum(map(self._step, drafted))) / whole
 
     def made(self, drafted: Sequence[int]) -> bool:
-        """Whether the run saw passes over all these guesses, but for the shorter last one, itself."""
+        """Whether the run itself saw passes over all these guesses, but for the shorter last."""
         return all(self._passes.made(n + 1) for n in {*drafted[:-1]})
 
     def _step(self, guesses: int) -> float:

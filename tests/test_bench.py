@@ -9,8 +9,8 @@ import pytest
 
 from stairs_core import bench, peers
 from stairs_core.cli import main
-from stairs_core.prices import UNPRICED
 from stairs_core.errors import InputError
+from stairs_core.prices import UNPRICED
 
 
 def test_prompts_are_spread_over_the_file(tmp_path: Path):

@@ -120,7 +120,8 @@ def test_why_it_paid_or_not():
     slow = why(PLAIN, lane(4, 4, 1.0, 19.0, 0.0, draft="d"))
     assert slow == (
         "It did not pay: measured 0.50 ×, where passes alone allow 0.50 × at these guesses; 100 % "
-        "of the guesses held, and what cost most was checking several tokens at once, 10.0 times a pass over one."
+        "of the guesses held, and what cost most was checking several tokens at once, 10.0 times a "
+        "pass over one."
     )
     missed = why(PLAIN, wrong(lane(4, 4, 0.1, 1.9, 0.0), 4))
     assert missed == (
@@ -130,7 +131,9 @@ def test_why_it_paid_or_not():
     copied = why(PLAIN, lane(4, 4, 5.0, 1.9, 0.0, drafter="lookup"))
     assert "what cost most was looking for guesses, 71 % of the time." in copied
     stopped = why(PLAIN, replace(lane(4, 4, 1.3, 1.9, 0.0), stop=Stop("stopped", "a")))
-    assert stopped.startswith("It paid: measured 3.03 × until it was stopped, where passes alone allow 3.03 × at")
+    assert stopped.startswith(
+        "It paid: measured 3.03 × until it was stopped, where passes alone allow 3.03 × at"
+    )
     assert why(PLAIN, PLAIN) == (
         "Nothing was guessed, so nothing could be gained: measured 1.00 ×."
     )

@@ -33,8 +33,7 @@ def chart(race: Race) -> dict[str, Any]:
         "id": "speedup-by-k",
         "title": "Speedup at every K, from this one run",
         "captions": [
-            _LATER if race.running else _caption(lane, found, race.first)
-            for lane, found, _ in each
+            _LATER if race.running else _caption(lane, found, race.first) for lane, found, _ in each
         ],
         "keys": [_keys(lane, found, color) for lane, found, color in each],
         "said": [_said(lane, found, race.first) for lane, found, _ in each],
