@@ -22,7 +22,8 @@ _FEW = (1, 3, 5, 9, 17)
 _CONTEXT = 100  # tokens before the passes that are timed
 _PROMPT = 8  # of them, where an encoder reads the prompt
 _SECONDS, _LEAST, _ROUNDS = 0.6, 4, 9  # how long to measure, how often at least and at most
-_PATIENCE = 3  # times as long while rounds are too few, or differ: a machine may become quiet
+_PATIENCE = 3  # times as long while rounds differ: a machine may become quiet
+_SLOWEST = 6.0  # seconds, after which fewer rounds than ``_LEAST`` have to do
 _LONGEST = 0.5  # seconds of a pass that is worth a rough look
 
 
@@ -33,7 +34,7 @@ def measure(
     and plain decoding's passes in turn with them.
 
     Every round times all widths, so that a slow moment hits all alike. Medians over rounds of about
-    a second together, and up to two where they differ too much. Without ``drafts`` nothing runs
+    a second together, and of up to two where they differ too much. Without ``drafts`` nothing runs
     between the target's passes, which then find its weights in the processor's caches.
     ``roughly``: fewer widths in less time, and none whose pass takes longer than ``_LONGEST``;
     ``passes`` is empty where all do.
@@ -55,9 +56,9 @@ def measure(
 def _goes_on(rounds: list[Costs], took: float, most: float, roughly: bool) -> bool:
     if not rounds or (took < most and len(rounds) < _ROUNDS):
         return True
-    if roughly or took > _PATIENCE * most:
-        return False
-    return len(rounds) < _LEAST or (disagreement(rounds) or 1.0) > BUSY
+    if roughly or len(rounds) < _LEAST:
+        return not roughly and took < _SLOWEST
+    return took < _PATIENCE * most and (disagreement(rounds) or 1.0) > BUSY
 
 
 class _Timer:
