@@ -10,11 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from .errors import InputError
-from .metrics import compare, fold
+from .metrics import compare, fold, ideal_speedups
 from .models import BUNDLED
 from .pair import Pair
 from .peers import against_transformers, gpt_fast
-from .prices import UNPRICED
 from .race import WARM_UP_TOKENS, Runner, race
 from .settings import AUTO, Settings
 from .text import read_references
@@ -42,7 +41,8 @@ class Row:
     """One lane over all prompts and repeats; one entry a race in each list.
 
     ``speedup``: over plain decoding in the same race, which took ``plain_seconds``. ``share``: of
-    the speedup that the measured costs of passes promise for what was accepted (design, section 6).
+    the speedup that the passes of the race alone would allow (``ideal_speedups``), where that can
+    be said.
     ``other_share``: engine work outside the models' passes, as a share of the lane's time.
     ``same``: races in which the text was identical.
     """
@@ -168,15 +168,14 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     runners = [Runner(pair, prompt, s) for s in (settings.alone(), settings)]
     for _ in race(runners):
         pass
-    result = compare(*(r.recording() for r in runners))
+    recordings = [r.recording() for r in runners]
+    result = compare(*recordings)
     summary = fold(runners[1].steps)
     if result.speedup is not None:
         row.speedup.append(result.speedup)
         row.plain_seconds.append(runners[0].clock.elapsed)
-        if settings.drafter not in UNPRICED:
-            drafts = runners[1].uses_draft_model
-            costs = pair.costs(settings.backend, settings.numerics, drafts=drafts)
-            row.share.append(result.speedup / costs.ideal_speedup(runners[1].steps, pair.costs()))
+        if ideal := ideal_speedups(recordings[1], recordings[0]):
+            row.share.append(result.speedup / ideal[-1])
     row.tokens_per_second.append(summary.tokens_per_second)
     row.tokens_per_target_call.append(summary.tokens_per_target_call)
     row.alpha += [] if summary.alpha is None else [summary.alpha]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections import deque
+from collections import Counter, deque
 
-from .costs import Costs
+from .prices import Costs, Passes
 from .protocols import LengthPolicy, Outcome
 from .settings import K_RANGE
 
@@ -83,28 +83,38 @@ class CostByPosition(Constant):
 
     Expected tokens are 1 + p1 + p1 p2 + ..., with p_i the share of guesses at position i that were
     accepted when they were reached, in this run, older steps counting less. Seconds are those that
-    passes took on this machine (``costs``), until the run itself says what its guesses and checks
-    take. While guessing does not pay it is tried now and then.
+    the run itself took, and until it says, those of ``costs`` at its level (``Passes``). While
+    guessing does not pay it is tried now and then; and so is one guess more than seems best, where
+    the run has not seen what that costs: a price that was measured wrong is found out.
     """
 
     _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8
-    # Steps whose seconds are remembered, and for how many what was measured before stands at first:
-    # medians then leave out what disturbed a step, or made the first one slow.
-    _RECENT, _MEASURED = 15, 5
+    # Steps whose seconds are remembered; and by what factor their medians may differ from what was
+    # measured before, at the level of the run, and yet say nothing else.
+    _RECENT, _NOISE = 15, 1.3
 
     def __init__(self, k: int, costs: Costs) -> None:
         super().__init__(k)
-        self._costs = costs
-        self._drafting = deque([costs.draft] * self._MEASURED, self._RECENT)
-        self._checking = deque([1.0] * self._MEASURED, self._RECENT)
-        self._draft, self._slower = costs.draft, 1.0
+        self._passes = Passes(costs, recent=self._RECENT, noise=self._NOISE)
+        self._drafting: deque[float] = deque(maxlen=self._RECENT)
+        self._draft = costs.draft
         self._checked, self._accepted = [0.0] * k, [0.0] * k
-        self._since_draft = 0
+        self._since_draft, self._since_try, self._steps = 0, 0, 0
 
     def next(self) -> int:
         best = self._best()
         self._since_draft = 0 if best else self._since_draft + 1
+        if best and self._tries(best + 1):
+            return best + 1
         return best or int(self._since_draft % self._RETRY == 0)
+
+    def _tries(self, drafted: int) -> bool:
+        """Whether so many guesses, which do not seem to pay, are worth a try now: what they cost
+        is not known from the run, and none was tried for a while."""
+        if drafted > self._k or self._passes.made(drafted + 1) or self._since_try < self._RETRY:
+            return False
+        self._since_try = 0
+        return True
 
     @property
     def _alpha(self) -> float:
@@ -125,18 +135,29 @@ class CostByPosition(Constant):
 
     def _seconds(self, drafted: int) -> float:
         """A step's, with so many guesses."""
-        return self._costs.target(drafted + 1) * self._slower + self._draft * drafted
+        return self._passes(drafted + 1) + self._draft * drafted
+
+    def _time(self, outcome: Outcome) -> None:
+        """Learns what the step took, but of the first, which reads the prompt."""
+        drafted = len(outcome.proposal.guesses)
+        self._steps += 1
+        self._since_try += 1
+        if self._steps == 1:
+            return
+        self._passes.saw(drafted + 1, outcome.verify_seconds)
+        if drafted and outcome.draft_seconds and self._by_draft():
+            self._drafting.append(outcome.draft_seconds / drafted)
+            self._draft = statistics.median_low(self._drafting)
+
+    def _by_draft(self) -> bool:
+        """Whether the guesses of this step cost what guesses do: they were not copied instead."""
+        return True
 
     def observe(self, outcome: Outcome) -> None:
         drafted = len(outcome.proposal.guesses)
-        if outcome.verify_seconds:
-            self._checking.append(outcome.verify_seconds / self._costs.target(drafted + 1))
-            self._slower = statistics.median(self._checking)
+        self._time(outcome)
         if not drafted:
             return
-        if outcome.draft_seconds:
-            self._drafting.append(outcome.draft_seconds / drafted)
-            self._draft = statistics.median(self._drafting)
         self._checked = [self._FADE * n for n in self._checked]
         self._accepted = [self._FADE * n for n in self._accepted]
         # In a tree nothing may have stood after the last accepted one, to be wrong.
@@ -162,7 +183,9 @@ class CostByProbability(CostByPosition):
         self._probabilities: list[float] = []
         self._chance = 1.0
         self._seen, self._held = [0.0] * self._BINS, [0.0] * self._BINS
-        self._tokens, self._time = 4.0, 4.0 * costs.target(1)
+        # What was written, and by which steps, so that a price found wrong is wrong for none.
+        self._tokens, self._rate = 4.0, 1 / costs.target(1)
+        self._drafted, self._copied = Counter({0: 4}), Counter[int]()
 
     def next(self) -> int:
         self._probabilities, self._chance = [], 1.0
@@ -175,12 +198,15 @@ class CostByProbability(CostByPosition):
         i = self._bin(probability)
         held = self._held[i] + self._TRUST * probability
         self._chance *= held / (self._seen[i] + self._TRUST)
-        return self._pays()
+        return self._pays() or self._tries(len(self._probabilities) + 1)
 
     def _pays(self) -> bool:
         drafted = len(self._probabilities)
         price = self._seconds(drafted + 1) - self._seconds(drafted)
-        return self._chance * self._alpha >= price * self._tokens / self._time
+        return self._chance * self._alpha >= price * self._rate
+
+    def _by_draft(self) -> bool:
+        return bool(self._probabilities)
 
     def _bin(self, probability: float) -> int:
         return min(int(probability * self._BINS), self._BINS - 1)
@@ -189,13 +215,22 @@ class CostByProbability(CostByPosition):
         drafted = len(outcome.proposal.guesses)
         self._tokens += outcome.accepted + 1
         if drafted and not self._probabilities:  # copied: no draft pass, and no word of the draft's
-            self._time += self._costs.target(drafted + 1)
+            self._time(outcome)
+            self._copied[drafted] += 1
+            self._reckon()
             return
         super().observe(outcome)
-        self._time += self._seconds(drafted)
+        self._drafted[drafted] += 1
+        self._reckon()
         for i, probability in enumerate(self._probabilities[: outcome.accepted + 1]):
             self._seen[self._bin(probability)] += 1
             self._held[self._bin(probability)] += i < outcome.accepted
+
+    def _reckon(self) -> None:
+        """Tokens a second so far, by what is known of prices now."""
+        own = sum(self._seconds(n) * count for n, count in self._drafted.items())
+        copied = sum(self._passes(n + 1) * count for n, count in self._copied.items())
+        self._rate = self._tokens / (own + copied)
 
 
 _SIMPLE = {

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from .prices import UNPRICED, Costs
+from .prices import BUSY, UNPRICED, Costs, unsteadiness
 from .trace import Reason, Recording, Step
-from .turns import reckon, turns
+from .turns import Reckoning, turns
+
+_CLOCK = 1.02
+"""Plain decoding against itself reads 1.00 within two per cent (design, section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,9 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A lane against the first. ``speedup``: its tokens per second over the first's.
+    """A lane against the first. ``speedup``: the first's seconds for as many tokens over its own;
+    where the first wrote fewer, it goes on at its own pace.
 
-    Which is the first's seconds over its own wherever both wrote as many tokens.
     ``identical``: over the shorter text, where one of them was stopped; None where chance may have
     parted them.
     """
@@ -76,8 +81,10 @@ class WhatIf:
     """A run as it would have been at another K. ``drafted`` and what follows from it take a wrong
     guess to go on to its full length; it would end sooner at a guessed end of text.
 
-    ``seconds``: None where passes were not priced. ``speedup``: over plain decoding as it was
-    timed.
+    ``seconds``: None where passes were not priced, or the machine was too busy (``too_busy``).
+    ``speedup``: over plain decoding as it was timed; never more than the steps that are saved.
+    ``before``: whether the seconds rest on passes as they were measured before the run, since the
+    run made none so wide itself.
     """
 
     k: int
@@ -89,6 +96,7 @@ class WhatIf:
     acceptance_rate: float
     seconds: float | None = None
     speedup: float | None = None
+    before: bool = False
 
 
 def fold(steps: Sequence[Step]) -> Summary:
@@ -113,7 +121,7 @@ def fold(steps: Sequence[Step]) -> Summary:
         draft_seconds=sum(s.draft_seconds for s in steps),
         verify_seconds=sum(s.verify_seconds for s in steps),
         other_seconds=sum(s.other_seconds for s in steps),
-        tokens_per_second=new / seconds if seconds else 0.0,
+        tokens_per_second=_ratio(new, seconds) or 0.0,
     )
 
 
@@ -137,9 +145,8 @@ def compare(first: Recording, other: Recording) -> Comparison:
     comparable = first.run.comparable and other.run.comparable
     difference = first_difference(first, other) if comparable else None
     stopped = "stopped" in (first.stop.reason, other.stop.reason)
-    rates = a.tokens_per_second, b.tokens_per_second
     return Comparison(
-        speedup=rates[1] / rates[0] if all(rates) else None,
+        speedup=_ratio(_pace(first.steps)(b.new_tokens), b.seconds),
         identical=(difference is None and (stopped or a.new_tokens == b.new_tokens))
         if comparable
         else None,
@@ -148,15 +155,47 @@ def compare(first: Recording, other: Recording) -> Comparison:
     )
 
 
-def ideal_speedups(recording: Recording, alone: Recording) -> list[float]:
-    """After each step so far, what passes alone would allow: see ``Costs.ideal_speedups``.
+def too_busy(recording: Recording, alone: Recording) -> str:
+    """Why the times of a race do not say what guessing gained: something else slowed the machine.
+    Empty where they do."""
+    speedup, most = compare(alone, recording).speedup, fold(recording.steps).tokens_per_target_call
+    if speedup is not None and speedup > _CLOCK * most:
+        return f"more than the {most:.2f} tokens of a step can give"
+    differ = max(unsteadiness(recording.steps), unsteadiness(alone.steps))
+    if differ > BUSY:
+        return f"while passes over as many tokens differed by a factor of {differ:.1f}"
+    return ""
 
-    Empty where the passes of either lane were not priced, or are not those that were.
+
+def ideal_speedups(recording: Recording, alone: Recording) -> list[float]:
+    """After each step so far, what the passes of both lanes would allow if nothing else cost more
+    than in plain decoding: the target alone's seconds over those that the lane's passes took.
+
+    Never less than what was measured there, and no more than the tokens of a step. Empty where that
+    cannot be: where there are no times, where a guess is not a pass and nothing else, and where the
+    machine was too busy. Guesses that no model made are free.
     """
-    own, base = Costs.of(recording.run), Costs.of(alone.run)
-    if own is None or base is None or recording.run.drafter in UNPRICED:
+    steps = recording.steps
+    if not steps or recording.run.drafter in UNPRICED or too_busy(recording, alone):
         return []
-    return own.ideal_speedups(recording.steps, base)
+    if (compare(alone, recording).speedup or 0.0) > fold(steps).tokens_per_target_call:
+        return []
+    found, tokens, copying, rest, pace = [], 0, 0.0, 0.0, _pace(alone.steps)
+    plain = [s.other_seconds for s in alone.steps]
+    usual = max(0.0, sum(plain) / len(plain)) if plain else 0.0
+    for count, step in enumerate(steps, 1):
+        tokens += len(step.committed)
+        rest += step.other_seconds
+        copying += 0.0 if any(t.source == "model" for t in step.drafted) else step.draft_seconds
+        base = pace(tokens)
+        measured = _ratio(base, step.elapsed)
+        if base is None or measured is None:
+            return []
+        passes = step.elapsed - max(0.0, copying) - max(0.0, rest - count * usual)
+        allowed = _ratio(base, passes) if passes > 0 else None
+        most = tokens / count
+        found.append(max(measured, most if allowed is None else min(most, allowed)))
+    return found
 
 
 def what_if(
@@ -164,22 +203,27 @@ def what_if(
 ) -> list[WhatIf]:
     """The same text in steps of any constant K, from one greedy run of a draft model at any.
 
-    Counts are exact: they follow from ``Stop.agrees``. Seconds are reckoned: see ``turns``. Empty
-    where it is not known what the draft would have guessed.
+    Counts are exact: they follow from ``Stop.agrees``. Seconds are reckoned: see ``Reckoning``.
+    Empty where it is not known what the draft would have guessed.
     """
     agrees = recording.stop.agrees
     new = sum(len(s.committed) for s in recording.steps)
     if not agrees or len(agrees) != new:
         return []
-    plain = _seconds_for(new, alone.steps) if alone else None
-    run, found = recording.run, []
+    run, found, before = recording.run, [], Costs.of(recording.run)
+    busy = bool(alone and too_busy(recording, alone)) or unsteadiness(recording.steps) > BUSY
+    reckoning = Reckoning(recording, alone, before) if before and not busy else None
+    plain = _pace(alone.steps)(new) if alone else None
     own = [len(s.drafted) for s in recording.steps]
     if run.length == "constant":
         own = [n for n, _ in turns(recording, agrees, run.k)]
     for k in ks:
         made = turns(recording, agrees, k)
         drafted, accepted = (sum(column) for column in zip(*made, strict=True))
-        seconds = reckon(recording, [n for n, _ in made], own)
+        widths = [n for n, _ in made]
+        seconds = reckoning.seconds(widths, own) if reckoning else None
+        if seconds and plain:
+            seconds = max(seconds, plain * len(made) / new)  # no more than the steps saved
         found.append(
             WhatIf(
                 k=k,
@@ -190,19 +234,34 @@ def what_if(
                 tokens_per_target_call=new / len(made),
                 acceptance_rate=accepted / drafted if drafted else 0.0,
                 seconds=seconds,
-                speedup=plain / seconds if plain and seconds else None,
+                speedup=min(plain / seconds, new / len(made)) if plain and seconds else None,
+                before=bool(reckoning and widths != own and not reckoning.made(widths)),
             )
         )
     return found
 
 
-def _seconds_for(new: int, steps: Sequence[Step]) -> float | None:
-    """What so many tokens took; at the rate of all, where there were fewer."""
+def _pace(steps: Sequence[Step]) -> Callable[[int], float | None]:
+    """What so many tokens took. Where there were fewer, as many more as are missing take as long as
+    those after the first step, which reads the prompt. None where that is not known."""
     times, counts = progress(steps)
-    for seconds, count in zip(times, counts, strict=True):
-        if count >= new:
-            return seconds
-    return times[-1] * new / counts[-1] if counts[-1] else None
+    more = counts[-1] - counts[1] if steps else 0
+
+    def seconds(new: int) -> float | None:
+        i = bisect_left(counts, new)
+        if i < len(counts):
+            return times[i] or None
+        each = (times[-1] - times[1]) / more if more else 0.0
+        return times[-1] + (new - counts[-1]) * each if each > 0 else None
+
+    return seconds
+
+
+def _ratio(above: float | None, below: float) -> float | None:
+    """None where it is no number: without times, or by a clock that did not move."""
+    if not above or not below or not math.isfinite(above / below):
+        return None
+    return above / below
 
 
 def first_difference(first: Recording, other: Recording) -> Difference | None:

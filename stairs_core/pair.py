@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,8 +18,11 @@ from .errors import InputError, Use
 from .fitted import Fitted, vocabulary
 from .settings import BACKENDS
 from .text import Speller
-from .trace import Prices
+from .trace import Prices, Recording
 from .translate import Language, clash, unlike
+
+_DOUBTS = 3
+"""How often what was measured of one way to decode is measured anew."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,21 @@ class Pair:
     def costs(
         self, backend: str = "single_kv", numerics: str = "fast", *, drafts: bool = False
     ) -> Costs:
-        """What passes cost here, with a draft's between them or not; measured when first asked."""
+        """What passes cost here, with a draft's between them or not; measured when first asked,
+        and again after a run that contradicts it (``doubt``)."""
         key = backend, numerics, drafts
         if key not in self._costs:
             self._costs[key] = costs.measure(self, backend, numerics, drafts=drafts)
         return self._costs[key]
+
+    def doubt(self, lane: Recording, alone: Recording, *, drafts: bool) -> None:
+        """Forgets what was measured of a way to decode where a race of it with the target alone
+        saw other costs. A few times: some texts are not like those that are measured on."""
+        key = lane.run.backend, lane.run.numerics, drafts
+        known = self._costs.get(key)
+        if known and self._doubts[key] < _DOUBTS and known.contradicted(lane, alone):
+            self._doubts[key] += 1
+            del self._costs[key]
 
     def measure_prices(self, backend: str = "single_kv", numerics: str = "fast") -> None:
         """Has ``prices`` know plain decoding and this way to decode, as well as ``costs`` does, and
@@ -138,6 +152,10 @@ class Pair:
     def _costs(self) -> dict[tuple[str, str, bool], Costs]:
         return {}
 
+    @cached_property
+    def _doubts(self) -> Counter[tuple[str, str, bool]]:
+        return Counter()
+
     def try_target(self) -> None:
         """Has ``lacks`` know what only passes tell of the target."""
         try:
@@ -153,7 +171,7 @@ class Pair:
         for name, method in REGISTRY.items():
             if method.draft != "no" and self.draft is None:
                 found[name] = Lack("no draft model is loaded")
-            elif method.draft == "same" and not self.same_tokenizer:
+            elif method.draft == "same" and not self.same_ids:
                 found[name] = Lack("the draft has another tokenizer")
             elif method.skips and not self._tried.get("skips", True):
                 found[name] = Lack("this target cannot skip layers")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .prices import UNPRICED, Costs
+from .prices import BUSY, UNPRICED, Costs
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -23,11 +23,14 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """``speedup``: what passes alone allow with ``k`` guesses a step of which ``alpha`` hold."""
+    """``speedup``: what passes alone allow with ``k`` guesses a step of which ``alpha`` hold;
+    ``low`` and ``high``: the quartiles of what single rounds of the measuring allow."""
 
     alpha: float
     k: int
     speedup: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Preflight:
     of plain decoding, which takes ``seconds``. ``k``: None where it is chosen step by step.
     ``promises``: one for each of ``ALPHAS``, at ``k`` or at its best K; none where the drafter's
     passes are not those that were measured. ``best_k``: at 0.7; 0 where no K pays. ``defaults`` and
-    ``left_out``: as in a ``trace.Run``.
+    ``left_out``: as in a ``trace.Run``. ``busy``: by what factor the measured costs differ, where
+    that is too much to say anything of a speedup: there are no promises then, and no best K.
     """
 
     target: str
@@ -59,6 +63,7 @@ class Preflight:
     warnings: tuple[str, ...]
     defaults: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    busy: float | None = None
 
 
 def preflight(pair: Pair, settings: Settings) -> Preflight:
@@ -68,16 +73,17 @@ def preflight(pair: Pair, settings: Settings) -> Preflight:
 
     runner = Runner(pair, "a", settings)
     drafts = runner.uses_draft_model
-    plain = pair.costs()
     own = pair.costs(settings.backend, settings.numerics, drafts=drafts)
     k = None if settings.length == "cost" else settings.k
     promises: tuple[Promise, ...] = ()
     best = None
-    if settings.drafter not in (*UNPRICED, "none"):
-        promises = tuple(_promise(own, plain, alpha, k) for alpha in ALPHAS)
-        likely = _promise(own, plain, 0.7, None)
+    priced = settings.drafter not in (*UNPRICED, "none")
+    busy = _busy(own, k) if priced else None
+    if priced and not busy:
+        promises = tuple(_promise(own, alpha, k) for alpha in ALPHAS)
+        likely = _promise(own, 0.7, None)
         best = likely.k if likely.speedup > 1 else 0
-    unit, most = plain.target(1), own.passes[-1][0]
+    unit, most = own.unit, own.passes[-1][0]
     return Preflight(
         target=pair.target_name,
         draft=pair.draft_name,
@@ -94,18 +100,24 @@ def preflight(pair: Pair, settings: Settings) -> Preflight:
         c=own.draft / unit,
         promises=promises,
         best_k=best,
-        warnings=tuple(_warnings(pair, settings, own, plain, drafts)),
+        warnings=tuple(_warnings(pair, settings, own, drafts, bool(busy))),
         defaults=runner.run.defaults,
         left_out=runner.run.left_out,
+        busy=busy,
     )
 
 
-def _promise(own: Costs, plain: Costs, alpha: float, k: int | None) -> Promise:
+def _busy(own: Costs, k: int | None) -> float | None:
+    """By what factor what was measured differs, if by too much."""
+    promise = _promise(own, 0.7, k)
+    differ = max(promise.high / promise.low, own.unsure or 1.0)
+    return differ if differ > BUSY else None
+
+
+def _promise(own: Costs, alpha: float, k: int | None) -> Promise:
     ks = _KS if k is None else (k,)
-    return max(
-        (Promise(alpha, n, own.expected_speedup(n, alpha, plain)) for n in ks),
-        key=lambda promise: promise.speedup,
-    )
+    best = max(ks, key=lambda n: own.expected_speedup(n, alpha))
+    return Promise(alpha, best, own.expected_speedup(best, alpha), *own.expected_range(best, alpha))
 
 
 def _tokenizers(pair: Pair) -> str:
@@ -123,8 +135,9 @@ def _tokenizers(pair: Pair) -> str:
     return f"differ: first in entry {entry}, {word!r:.40}"
 
 
-def _warnings(pair: Pair, settings: Settings, own: Costs, plain: Costs, drafts: bool) -> list[str]:
-    unit, found = plain.target(1), []
+def _warnings(pair: Pair, settings: Settings, own: Costs, drafts: bool, busy: bool) -> list[str]:
+    """``busy``: what was measured is too uncertain for a warning to rest on."""
+    unit, found = own.unit, []
     if _experts(pair.target.config.get_text_config()):
         found.append(
             "The target is a mixture of experts: a pass over more tokens reads more of them, so "
@@ -132,7 +145,7 @@ def _warnings(pair: Pair, settings: Settings, own: Costs, plain: Costs, drafts: 
         )
     if drafts:
         target, draft = pair.parameters
-        if own.draft > 0.35 * unit:
+        if own.draft > 0.35 * unit and not busy:
             found.append(
                 f"A guess costs {own.draft / unit:.2f} of a pass of the target, which is much: a "
                 "smaller draft would gain more."
@@ -144,12 +157,12 @@ def _warnings(pair: Pair, settings: Settings, own: Costs, plain: Costs, drafts: 
             )
     if pair.device.type == "cpu":
         found.append("The models run on the CPU: on a GPU the costs, and the gain, are others.")
-    if settings.drafter != "none":
+    if settings.drafter != "none" and not busy:
         width = (max(_KS) if settings.length == "cost" else settings.k) + 1
         cost = own.target(width) / own.target(1)
         if cost > 1.5:
             found.append(f"A pass over {width} tokens costs {cost:.1f} times a pass over one.")
-        if settings.drafter not in UNPRICED and _promise(own, plain, 0.8, None).speedup < 1:
+        if settings.drafter not in UNPRICED and _promise(own, 0.8, None).speedup < 1:
             found.append("No K pays here, even if 80 % of the checked guesses hold.")
     return found
 

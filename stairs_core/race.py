@@ -17,6 +17,7 @@ from .devices import hardware
 from .encoded import reads_apart
 from .engine import Limits, generate
 from .pair import Pair
+from .prices import UNPRICED
 from .protocols import Kit, LengthPolicy
 from .scribe import Scribe
 from .settings import Settings
@@ -146,6 +147,13 @@ class Runner:
         measured = (noise.measure(self.pair.for_prompt(self._ids), ids, *way) for way in ways)
         self._noise = max(self._noise or 0.0, *measured)
 
+    def doubt_costs(self, alone: Runner) -> None:
+        """Has the pair forget what it measured of this way to decode, where a race with the target
+        alone contradicts it."""
+        if self.settings.drafter not in (*UNPRICED, "none"):
+            drafts = self.uses_draft_model
+            self.pair.doubt(self._so_far(), alone._so_far(), drafts=drafts)
+
     def recording(self) -> Recording:
         """What was decoded so far, and what the draft would have guessed (see ``hindsight``); a run
         that was left midway counts as stopped."""
@@ -235,6 +243,10 @@ def race(
         if step.stop:
             del live[number]
             yield number, _stop(runners, number)
+    for runner in runners:
+        for alone in runners:
+            if alone.settings.drafter == "none":
+                runner.doubt_costs(alone)
 
 
 def _stop(runners: Sequence[Runner], number: int) -> Stop:

@@ -120,6 +120,7 @@ class Prices:
 
     ``seconds[i]``: a pass of the target in this ``backend`` over ``widths[i]`` tokens, narrowest
     first, after a text of ``context`` tokens. ``draft``: one drafted token (0: no model drafts).
+    ``spread``: by what factor the middle half of what was measured differed (None: not recorded).
     Raises TypeError for what cannot have been measured: a trace may come from anybody.
     """
 
@@ -128,11 +129,13 @@ class Prices:
     widths: tuple[int, ...]
     seconds: tuple[float, ...]
     draft: float
+    spread: float | None = None
 
     def __post_init__(self) -> None:
         ordered = all(a < b for a, b in pairwise((0, *self.widths)))
         paid = len(self.seconds) == len(self.widths) > 0 < min(self.seconds, default=0)
-        if not ordered or not paid or self.draft < 0:
+        spread = self.spread is None or self.spread >= 1
+        if not ordered or not paid or not spread or self.draft < 0:
             raise TypeError("`prices`")
 
 
@@ -238,6 +241,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
     *("agrees", "engine", "pair", "special", "source_language", "target_language", "untold")
+    + ("spread",)
 }
 
 

@@ -111,13 +111,17 @@ def _recording(records: list[Event], name: str) -> Recording:
     if not isinstance(stop, Stop):
         raise InputError(f"{name} is cut off: a run in it has no end; save it again.")
     assert isinstance(run, Run)
-    length = len(run.prompt_ids)
+    length, elapsed = len(run.prompt_ids), 0.0
     for step in steps:
         assert isinstance(step, Step)
         n = len(step.tokens)
         if step.start != length or len(step.predictions) != n or not _fits(step, n - 1):
             raise InputError(f"{name} is damaged: its step {step.index} contradicts itself.")
+        times = (step.draft_seconds, step.verify_seconds, step.other_seconds)
+        if min(times) < 0 or step.elapsed < elapsed:
+            raise InputError(f"{name} is damaged: the clock of its step {step.index} runs back.")
         length += len(step.committed)
+        elapsed = step.elapsed
     return Recording(run, tuple(s for s in steps if isinstance(s, Step)), stop)
 
 

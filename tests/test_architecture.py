@@ -73,7 +73,7 @@ ALLOWED = {
     "ngrams.py": {"copies", "protocols"},
     "suffixes.py": {"copies", "protocols"},
     "costs.py": {"choice", "clock", "lane", "pair", "prices", "protocols", "verify"},
-    "lengths.py": {"costs", "protocols", "settings"},
+    "lengths.py": {"prices", "protocols", "settings"},
     "verify.py": {"lane", "protocols"},
     "odds.py": {"errors", "protocols", "trace"},
     "scribe.py": {"odds", "protocols", "text", "trace"},

@@ -18,8 +18,8 @@ IDS = ("tokens-over-time", "speedup-so-far", "acceptance-by-position", "draft-le
 PRICES = Prices("single_kv", 64, (1, 2, 4, 8), (0.0184, 0.019, 0.02, 0.022), 0.0018)
 
 
-def priced(lanes: list[Recording]) -> list[Recording]:
-    return [replace(r, run=replace(r.run, prices=(PRICES,))) for r in lanes]
+def priced(lanes: list[Recording], prices: Prices = PRICES) -> list[Recording]:
+    return [replace(r, run=replace(r.run, prices=(prices,))) for r in lanes]
 
 
 def made(lanes: list[Recording], running: bool = False) -> dict[str, dict]:
@@ -100,21 +100,18 @@ def test_acceptance_by_position_adds_up_to_all_that_was_checked():
     assert "a depth" not in made(lanes[:2])[IDS[2]]["captions"][0]
 
 
-def test_the_ideal_is_that_of_the_measured_passes_or_is_not_drawn():
-    lanes = priced(page_runs.four())
-    chart = made(lanes)[IDS[1]]
-    _, ideal = drawn(chart, 1, "Ideal")
-    steps = lanes[1].steps
-    widths = {n: PRICES.seconds[PRICES.widths.index(n)] for n in (1, 2, 4)}
-    spent = sum(widths.get(len(s.tokens), 0.021) + 0.0018 * len(s.drafted) for s in steps)
-    assert all(len(s.tokens) in (1, 2, 4, 6) or s is steps[-1] for s in steps)
-    tokens = metrics.fold(steps).new_tokens
-    assert ideal[-1] == pytest.approx(tokens * PRICES.seconds[0] / spent, rel=0.01)
-    assert "Shaded" in chart["captions"][1]
-    assert not any(t["name"] == "Ideal" and t["meta"]["lane"] == 3 for t in chart["data"])
-    bare = made(page_runs.four())[IDS[1]]
-    assert not any(t["name"] == "Ideal" for t in bare["data"])
-    assert "not measured" in bare["captions"][1]
+def test_the_ideal_is_that_of_the_runs_own_passes_or_is_not_drawn():
+    wrong = replace(PRICES, seconds=tuple(3 * s for s in PRICES.seconds))
+    for lanes in (priced(page_runs.four()), priced(page_runs.four(), wrong), page_runs.four()):
+        chart = made(lanes)[IDS[1]]
+        _, ideal = drawn(chart, 1, "Ideal")
+        assert ideal == rounded(metrics.ideal_speedups(lanes[1], lanes[0]))
+        _, measured = drawn(chart, 1, lanes[1].run.name)
+        assert all(a <= b for a, b in zip(measured, ideal, strict=True))
+        assert ideal[-1] <= metrics.fold(lanes[1].steps).tokens_per_target_call
+        assert "Shaded" in chart["captions"][1]
+        assert not any(t["name"] == "Ideal" and t["meta"]["lane"] == 3 for t in chart["data"])
+        assert "more than passes" in chart["captions"][3]
 
 
 def _every_k(lanes: list[Recording]) -> dict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
@@ -165,16 +166,6 @@ def test_costs_of_a_pair_are_seconds(tiny_pair):
     assert tiny_pair.costs() is tiny_pair.costs()
 
 
-def test_the_ideal_speedup_of_a_run(tiny_pair):
-    runner = Runner(tiny_pair, "Once upon a time", Settings(k=3, max_new_tokens=20))
-    steps = list(runner.decode())
-    costs = Costs(((1, 1.0), (5, 1.0)), 0.0)
-    assert costs.ideal_speedup(steps, costs) == pytest.approx(20 / len(steps))
-    dear = Costs(((1, 1.0), (5, 1.0)), 1.0)
-    spent = sum(1 + len(s.drafted) for s in steps)
-    assert dear.ideal_speedup(steps, dear) == pytest.approx(20 / spent)
-
-
 def test_copying_takes_the_longest_and_the_latest():
     def find(text: list[int], count: int) -> tuple[list[int], int]:
         copy = NGrams().copy(text, count)
@@ -211,3 +202,46 @@ def test_the_end_of_a_trees_branch_is_no_rejection():
         tree.observe(Outcome(branch, [0, 1], [1, 2, 9], torch.empty(0)))
         chain.observe(Outcome(Proposal([1, 2], "model"), [0, 1], [1, 2, 9], torch.empty(0)))
     assert tree.next() == chain.next() == 8
+
+
+WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17)
+TRUE = {n: 1.0 + 0.03 * (n - 1) for n in WIDTHS}
+
+
+def wrongly_priced():
+    """Prices that a busy moment made wrong by a factor of three: one, the upper half, or all."""
+    for factor in (3.0, 1 / 3):
+        for wrong in (*((n,) for n in WIDTHS), WIDTHS[4:], WIDTHS[1:], WIDTHS):
+            fitted = Costs.fit({n: [s * (factor if n in wrong else 1)] for n, s in TRUE.items()})
+            yield pytest.param(replace(fitted, draft=0.15), id=f"{factor:.2f} at {wrong}")
+        yield pytest.param(replace(Costs.fit({1: [1.0]}), draft=0.15 * factor), id=f"{factor} c")
+
+
+@pytest.mark.parametrize("kind", [lengths.CostByPosition, lengths.CostByProbability])
+@pytest.mark.parametrize("costs", [*wrongly_priced()])
+def test_a_wrong_first_price_does_not_last(kind, costs):
+    """On a machine where guesses hold with 0.8, and passes cost what the prices do not say."""
+    right, policy, generator = 0.8, kind(16, costs), random.Random(1)
+
+    def seconds(n: int) -> float:
+        return 1.0 + 0.03 * n + 0.15 * n
+
+    tokens, spent = [], []
+    for i in range(300):
+        most, drafted = policy.next(), 0
+        while drafted < most:
+            drafted += 1
+            if policy.go_on and not policy.go_on(right):
+                break
+        held = [generator.random() < right for _ in range(drafted)]
+        accepted = held.index(False) if False in held else drafted
+        noise = generator.uniform(1.0, 1.1)
+        verify = (1.0 + 0.03 * drafted) * noise + 20.0 * (i == 0)  # the first reads the prompt
+        guess = Proposal([1] * drafted, "model")
+        outcome = Outcome(guess, [*range(accepted)], [1], torch.empty(0), 0.15 * drafted, verify)
+        policy.observe(outcome)
+        tokens.append(accepted + 1)
+        spent.append(seconds(drafted))
+    best = max(sum(right**i for i in range(k + 1)) / seconds(k) for k in range(17))
+    late = slice(150, None)
+    assert sum(tokens[late]) / sum(spent[late]) > 0.85 * best

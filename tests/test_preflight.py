@@ -110,25 +110,30 @@ MODEL = {"draft": "d", "prices": (replace(PRICES, draft=0.25),)}
 
 def test_why_it_paid_or_not():
     """Plain decoding takes 2 s a token."""
-    said = why(PLAIN, lane(4, 4, 1.3, 1.9, 0.0, **MODEL))
+    busier = lane(4, 4, 1.3, 1.9, 0.0, **MODEL)
+    busier = [replace(s, other_seconds=0.6, elapsed=3.8 * (s.index + 1)) for s in busier.steps]
+    said = why(PLAIN, replace(lane(4, 4, 1.3, 1.9, 0.0, **MODEL), steps=tuple(busier)))
     assert said == (
-        "It paid: measured 3.03 ×, where passes alone allow 1.67 × at these guesses; 100 % of the "
-        "guesses held, and what cost most was guessing, 39 % of the time."
+        "It paid: measured 2.63 ×, where passes alone allow 3.03 × at these guesses; 100 % of the "
+        "guesses held, and what cost most was guessing, 34 % of the time."
     )
     slow = why(PLAIN, lane(4, 4, 1.0, 19.0, 0.0, draft="d"))
     assert slow == (
-        "It did not pay: measured 0.50 ×; 100 % of the guesses held, and what cost most was "
-        "checking several tokens at once, 10.0 times a pass over one."
+        "It did not pay: measured 0.50 ×, where passes alone allow 0.50 × at these guesses; 100 % "
+        "of the guesses held, and what cost most was checking several tokens at once, 10.0 times a "
+        "pass over one."
     )
     missed = why(PLAIN, wrong(lane(4, 4, 0.1, 1.9, 0.0), 4))
     assert missed == (
-        "It did not pay: measured 0.95 ×; 0 % of the guesses held, and what cost most was the "
-        "guesses that did not hold."
+        "It did not pay: measured 0.95 ×, where passes alone allow 0.95 × at these guesses; 0 % of "
+        "the guesses held, and what cost most was the guesses that did not hold."
     )
     copied = why(PLAIN, lane(4, 4, 5.0, 1.9, 0.0, drafter="lookup"))
     assert "what cost most was looking for guesses, 71 % of the time." in copied
     stopped = why(PLAIN, replace(lane(4, 4, 1.3, 1.9, 0.0), stop=Stop("stopped", "a")))
-    assert stopped.startswith("It paid: measured 3.03 × until it was stopped; 100 %")
+    assert stopped.startswith(
+        "It paid: measured 3.03 × until it was stopped, where passes alone allow 3.03 × at"
+    )
     assert why(PLAIN, PLAIN) == (
         "Nothing was guessed, so nothing could be gained: measured 1.00 ×."
     )

@@ -4,6 +4,7 @@
   "use strict";
 
   const { el, shape, set } = Stairs;
+  const NONE = {};
   const CELL = 13; // a place, and the height of a row
   const CONTEXT = 5; // the text so far is drawn as so many places, however long it is
   const ROWS = 14; // more rows than this are drawn flatter
@@ -33,18 +34,6 @@
   // How many tokens the target holds before the step: an encoder's prompt is none of its own.
   const held = ({ run }, step) => step.start - (run.encoded ? run.encoded - 1 : 0);
 
-  // Seconds of a pass over `width` tokens, between measured widths in proportion; undefined beyond.
-  function price(run, backend, width) {
-    const found = run.prices?.find((p) => p.backend === backend);
-    if (!found) return undefined;
-    const i = found.widths.findIndex((w) => w >= width);
-    if (i < 0) return undefined;
-    if (found.widths[i] === width || !i) return found.seconds[i];
-    const [a, b] = [found.widths[i - 1], found.widths[i]];
-    const [low, high] = [found.seconds[i - 1], found.seconds[i]];
-    return low + ((high - low) * (width - a)) / (b - a);
-  }
-
   class Backends {
     constructor() {
       this.cards = WAYS.map(([name, words]) => {
@@ -62,8 +51,10 @@
     }
 
     // tall: how many rows a step of this run may have.
-    show(lane, step, tall) {
-      if (this.step === step) return;
+    // passes: of this lane, by backend: seconds by width, from one token on (facts.passes).
+    show(lane, step, tall, passes = NONE) {
+      if (this.step === step && this.passes === passes) return;
+      this.passes = passes;
       for (const { name, svg } of this.cards) {
         svg.parentNode.style.setProperty("--places", name.startsWith("single") ? 1 : Math.min(tall, ROWS));
       }
@@ -82,11 +73,11 @@
       const count = (kind) => rows.reduce((sum, row) => sum + row[kind], 0);
       const own = card.name === run.backend;
       card.node.classList.toggle("own", own);
-      const seconds = price(run, card.name, step.tokens.length);
-      const measured = seconds === undefined ? "" : `${Stairs.seconds(seconds)} measured`;
+      const seconds = this.passes[card.name]?.[step.tokens.length - 1];
+      const measured = seconds === undefined ? "" : `about ${Stairs.seconds(seconds)}`;
       set(card.cost, own && step.verify_seconds ? `${Stairs.seconds(step.verify_seconds)} in this step` : measured);
       card.cost.title = own ? "On the engine clock, with the choice of tokens" :
-        "A pass of this kind and width, timed before the run over a text of about 100 tokens";
+        "A pass of this kind and width as measured before the run, over a text of about 100 tokens, at the pace of this run";
       const parts = KEYS.filter(([kind]) => count(kind)).map(([kind, words]) => `${count(kind)} ${words}`);
       const text = `${rows.length === 1 ? "1 row" : `${rows.length} rows`}: ${parts.join(", ")}`;
       set(card.told, text);

@@ -159,6 +159,7 @@
       const view = Stairs.look(this.fold, this.at, this.chosen, moment);
       if (!view.lead) return;
       const { tree, run, widest } = view.lead;
+      view.passes = this.value.passes?.[this.fold.lanes.indexOf(view.lead)];
       view.tall = tree ? TREE.rows : run.length === "constant" ? run.k + 1 : Math.max(MOST_AT_FIRST, widest);
       this.race.show(view, this.value.running);
       this.race.tell(this.value.wall);

@@ -167,9 +167,9 @@
       this.node = el("div", "st-two", el("div", "st-now", note, grid, detail), this.backends.node);
     }
 
-    show({ lead, step, tall }) {
+    show({ lead, step, tall, passes }) {
       this.stairs.show(lead, step, tall);
-      this.backends.show(lead, step, tall);
+      this.backends.show(lead, step, tall, passes);
     }
   }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..metrics import WhatIf
-from ..preflight import Preflight
+from ..preflight import Preflight, Promise
 from .cells import Paint, pad, visible, width
 from .words import BACKENDS, guesser, told_defaults
 
@@ -29,13 +29,19 @@ def shown(card: Preflight) -> dict[str, Any]:
 
 def headline(card: Preflight) -> str:
     """What to expect, in one sentence."""
+    if card.busy:
+        return (
+            "This machine is too busy to say what to expect: what passes cost differed by a factor "
+            f"of {card.busy:.1f} while it was measured."
+        )
     if not card.promises:
         return "What it gains depends on the text: its guesses cost no pass of a draft model."
     least, *_, most = card.promises
     k = "K auto" if card.k is None else f"K = {card.k}"
     return (
-        f"{k}: {least.speedup:.1f} to {most.speedup:.1f} × the speed of the target alone, if "
-        f"{100 * least.alpha:.0f} to {100 * most.alpha:.0f} % of the checked guesses hold."
+        f"{k}: passes alone allow {least.low:.1f} to {most.high:.1f} × the speed of the target "
+        f"alone, if {100 * least.alpha:.0f} to {100 * most.alpha:.0f} % of the checked guesses "
+        "hold."
     )
 
 
@@ -58,7 +64,7 @@ def rows(
         *(
             (
                 f"{promise.alpha:.0%} hold".replace("%", " %"),
-                f"{promise.speedup:.2f} × with K = {promise.k}",
+                f"{promise.speedup:.2f} × with K = {promise.k}{_range(promise)}",
             )
             for promise in card.promises
         ),
@@ -68,8 +74,15 @@ def rows(
     return found
 
 
+def _range(promise: Promise) -> str:
+    """Where it was measured to differ by what can be seen."""
+    low, high = f"{promise.low:.2f}", f"{promise.high:.2f}"
+    return "" if low == high else f", from {low} to {high} by what passes took"
+
+
 def other_lengths(found: Sequence[WhatIf], used: int | None, paint: Paint) -> list[str]:
-    """A row for every K, aligned, with the K in use (None: no constant one) and the best marked."""
+    """A row for every K, aligned, with the K in use (None: no constant one) and the best marked;
+    and where seconds rest on passes as measured before the run."""
     timed = [w for w in found if w.seconds is not None]
     best = min(timed, key=lambda w: w.seconds or 0.0).k if timed else None
     rows = [("K", "steps", "tok/call", "seconds", "speedup")]
@@ -84,7 +97,8 @@ def other_lengths(found: Sequence[WhatIf], used: int | None, paint: Paint) -> li
                 _NONE if w.speedup is None else f"{w.speedup:.2f}",
             )
         )
-        words = ["this run"] * (w.k == used) + ["best"] * (w.k == best)
+        own = "this run" if w.k == used else "passes as measured before" if w.before else ""
+        words = [own] * bool(own) + ["best"] * (w.k == best)
         marks.append(f"  {', '.join(words)}" if words else "")
     sizes = [max(map(width, column)) for column in zip(*rows, strict=True)]
     aligned = [

@@ -14,6 +14,7 @@ from itertools import cycle
 from typing import Any
 
 from .. import metrics
+from ..prices import UNPRICED
 from ..trace import Recording
 from . import curves, drafts, whatif
 from .facts import alone
@@ -24,7 +25,8 @@ GUESSING = [("acc", "solid"), ("bonus", "dot"), ("corr", "dashdot")]
 _STEEPER = "Steeper is faster. The engine clock runs only while a lane works."
 _UNTIMED = "No times were recorded"
 _SHADED = "Against the target alone. Shaded: what was lost of what its passes would allow."
-_UNSHADED = "Against the target alone. No ideal is known: passes were not measured."
+_UNSHADED = "Against the target alone. No ideal is known: {}."
+_NOT_PASSES, _UNCLEAR = "its guesses are more than passes", "the times do not tell one"
 _NEAR = 0.16
 """Labels closer than this share of the axis would overlap; so would those at the ends of curves."""
 
@@ -95,11 +97,11 @@ def _speedup(race: Race) -> dict[str, Any]:
         shown = {"line": line, "hovertemplate": "%{y:.2f} ×"}
         data.append(curve(i, lane.run.name, tokens, ratios, **shown))
         keys[i] = race.names([j for j, _ in race.guessing])
-        captions[i] = _UNSHADED
+        captions[i] = _UNSHADED.format(_why_none(race.first, lane))
         if ideal:
             data.append(_band(i, tokens, [ideal[int(t)] for t in tokens], color, fill))
             captions[i] = _SHADED
-            keys[i].append(key("ideal, by measured passes", fill, "fill"))
+            keys[i].append(key("ideal, by this run's passes", fill, "fill"))
         keys[i].append(key("target alone", SOFT, "dot"))
         if ratios and not race.running:
             data += _reached(i, tokens[-1], ratios[-1], ideal.get(int(tokens[-1])), color)
@@ -123,6 +125,13 @@ def _speedup(race: Race) -> dict[str, Any]:
         "said": said,
         "tables": [table(["Lane", "Tokens", "Speedup so far", "Ideal"], rows)],
     }
+
+
+def _why_none(first: Recording, lane: Recording) -> str:
+    if lane.run.drafter in UNPRICED:
+        return _NOT_PASSES
+    busy = metrics.too_busy(lane, first)
+    return f"this machine was too busy, {busy}" if busy else _UNCLEAR
 
 
 def _band(

@@ -74,7 +74,7 @@ def speedup_so_far(first: Sequence[Step], other: Sequence[Step]) -> tuple[list[i
 
 def ideal_so_far(first: Recording, lane: Recording) -> dict[int, float]:
     """By the tokens written so far: the speedup of the lane's own steps if nothing cost anything
-    but their passes. Empty where those were not measured."""
+    but their passes. Empty where that cannot be said."""
     ideal = metrics.ideal_speedups(lane, first)
     return dict(zip(metrics.progress(lane.steps)[1][1:], ideal, strict=True)) if ideal else {}
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from .. import metrics
 from ..counts import UNKNOWN
+from ..prices import at_the_pace
 from ..trace import Recording, Run
 from . import why, words
 
@@ -38,6 +39,18 @@ def facts(lanes: Sequence[Recording], running: bool = False) -> list[dict[str, A
 def _why(first: Lane, lead: Lane) -> str:
     """Why it paid, or did not; nothing where there is nothing to compare."""
     return why.why(first, lead) if first and lead else ""
+
+
+def passes(lanes: Sequence[Recording], running: bool = False) -> list[dict[str, list[float]]]:
+    """For every lane, by backend: seconds of passes over 1, 2, ... tokens, up to its widest, as
+    they were measured before the run, at the pace of the run; known when it is over."""
+    found: list[dict[str, list[float]]] = []
+    for lane in lanes:
+        widest = max((len(s.tokens) for s in lane.steps), default=0)
+        known = {} if running or lane.run.engine else at_the_pace(lane)
+        widths = range(1, widest + 1)
+        found.append({b: [float(f"{c.target(n):.4g}") for n in widths] for b, c in known.items()})
+    return found
 
 
 def table(lanes: Sequence[Recording], running: bool = False) -> dict[str, Any]:

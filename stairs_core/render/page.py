@@ -104,6 +104,7 @@ def around(
         "source": {"kind": kind, "text": facts.source(lanes, kind, name)},
         "keep": keep.keep(lanes, kind, name) if lanes and not running else None,
         "facts": facts.facts(lanes, running),
+        "passes": facts.passes(lanes, running),
         "table": facts.table(lanes, running),
         "charts": charts.charts(lanes, running),
     }

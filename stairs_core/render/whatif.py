@@ -15,8 +15,11 @@ from .figures import SOFT, Race, axis, curve, key, layout, table
 _LAST = 16
 _LATER = "Known when the run is over."
 _UNKNOWN = "This recording does not tell what the draft would have guessed at another K."
-_TIMED = "The same text at each K: steps exactly, seconds by the measured cost of passes."
-_COUNTED = "Tokens per target call at each K, exactly; no speedup: passes were not measured."
+_TIMED = "The same text at each K: steps exactly, seconds by this run's own passes."
+_BEFORE = "Hollow: over passes that it never made, as measured before the run."
+_BUSY = "This machine was too busy to say more than tokens per target call: {}."
+_COUNTED = "Tokens per target call at each K, exactly; no speedup: {}."
+_UNMEASURED, _ALONE = "passes were not measured", "the target alone is not among the lanes"
 
 
 def chart(race: Race) -> dict[str, Any]:
@@ -29,9 +32,11 @@ def chart(race: Race) -> dict[str, Any]:
     return {
         "id": "speedup-by-k",
         "title": "Speedup at every K, from this one run",
-        "captions": [_LATER if race.running else _caption(lane, found) for lane, found, _ in each],
+        "captions": [
+            _LATER if race.running else _caption(lane, found, race.first) for lane, found, _ in each
+        ],
         "keys": [_keys(lane, found, color) for lane, found, color in each],
-        "said": [_said(lane, found) for lane, found, _ in each],
+        "said": [_said(lane, found, race.first) for lane, found, _ in each],
         "data": [part for i, lane in enumerate(each) for part in _drawn(i, *lane)],
         "layout": layout(
             xaxis=axis("K, tokens guessed ahead", rangemode="normal", dtick=2),
@@ -58,7 +63,7 @@ def _every_k(lane: Recording, first: Recording | None) -> list[WhatIf]:
 
 
 def best(found: Sequence[WhatIf]) -> WhatIf | None:
-    """The fastest. None where no passes were measured: tokens per target call only rise with K."""
+    """The fastest. None where there are no seconds: tokens per target call only rise with K."""
     return max(found, key=lambda w: w.speedup or 0) if _timed(found) else None
 
 
@@ -84,7 +89,11 @@ def _drawn(i: int, lane: Recording, found: Sequence[WhatIf], color: str) -> list
         return []
     ks, gains = [w.k for w in found], [_gain(w)[0] for w in found]
     line = {"color": color, "width": 2}
-    look = {"mode": "lines+markers", "line": line, "marker": {"size": 5, "color": color}}
+    # One look for all points where they are alike: charts are sent often.
+    mixed = len({w.before for w in found}) > 1
+    symbols = ["circle-open" if w.before else "circle" for w in found]
+    marker = {"size": 5, "color": color, "symbol": symbols if mixed else symbols[0]}
+    look = {"mode": "lines+markers", "line": line, "marker": marker}
     hover = "%{y:.2f} ×" if _timed(found) else "%{y:.2f} tokens a call"
     data = [curve(i, lane.run.name, ks, gains, only=True, hovertemplate=hover, **look)]
     if _timed(found):
@@ -102,7 +111,11 @@ def _drawn(i: int, lane: Recording, found: Sequence[WhatIf], color: str) -> list
 def _marks(lane: Recording, found: Sequence[WhatIf]) -> list[tuple[WhatIf, str, str, str]]:
     """The K in use and the best one: name, words and mark."""
     marks = [(used(lane, found), "K in use", "ring"), (best(found), "best K", "dot-mark")]
-    return [(w, name, f"{name}, {w.k}: {_gain(w)[1]}", mark) for w, name, mark in marks if w]
+    return [
+        (w, name, f"{name}, {w.k}: {_gain(w)[1]}{', by older passes' * w.before}", mark)
+        for w, name, mark in marks
+        if w
+    ]
 
 
 def _keys(lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str, Any]]:
@@ -110,10 +123,15 @@ def _keys(lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str
     return keys + ([key("target alone", SOFT, "dot")] if _timed(found) else [])
 
 
-def _caption(lane: Recording, found: Sequence[WhatIf]) -> str:
-    if found:
-        return _TIMED if _timed(found) else _COUNTED
-    return _why(lane)
+def _caption(lane: Recording, found: Sequence[WhatIf], first: Recording | None) -> str:
+    if not found:
+        return _why(lane)
+    if _timed(found):
+        return f"{_TIMED} {_BEFORE}" if any(w.before for w in found) else _TIMED
+    busy = first and metrics.too_busy(lane, first)
+    if busy:
+        return _BUSY.format(busy)
+    return _COUNTED.format(_UNMEASURED if first else _ALONE)
 
 
 def _why(lane: Recording) -> str:
@@ -128,19 +146,22 @@ def _why(lane: Recording) -> str:
     return _UNKNOWN
 
 
-def _said(lane: Recording, found: Sequence[WhatIf]) -> str:
+def _said(lane: Recording, found: Sequence[WhatIf], first: Recording | None) -> str:
     """The main finding."""
     if not found:
         return f"Speedup at every K. {_why(lane)}"
     own, top = used(lane, found), best(found)
     now = f"{_gain(own)[1]} at K {own.k}, the K in use" if own else "K was not constant in this run"
     if top is None:
-        return f"Tokens per target call at every K: {now}. No passes were measured."
+        return f"Tokens per target call at every K: {now}. {_caption(lane, found, first)}"
     if top == own:
         return f"Speedup at every K: the K in use, {top.k}, is the best, with {_gain(top)[1]}."
-    return f"Speedup at every K: best at K {top.k} with {_gain(top)[1]}; {now}."
+    before = ", by passes as measured before the run" if top.before else ""
+    return f"Speedup at every K: best at K {top.k} with {_gain(top)[1]}{before}; {now}."
 
 
 def _table(found: Sequence[WhatIf]) -> dict[str, Any]:
     names = [field.name.replace("_", " ").capitalize() for field in fields(WhatIf)]
-    return table(["K", *names[1:]], [list(astuple(w)) for w in found])
+    names[-3:] = ["Passes as measured before the run", "Seconds", "Speedup"]
+    rows = [[*astuple(w)[:-3], "yes" if w.before else "no", w.seconds, w.speedup] for w in found]
+    return table(["K", *names[1:]], rows)

@@ -19,7 +19,8 @@ class _Loss:
 
 def why(first: Recording, lane: Recording) -> str:
     """``lane`` against ``first``, the target alone: what was measured, what passes alone allow, and
-    what cost most. With another lane as ``first``, the measured number alone."""
+    what cost most; or that the machine was too busy to say. With another lane as ``first``, the
+    measured number alone."""
     speedup = metrics.compare(first, lane).speedup
     if speedup is None:
         return "There are no times of both lanes to compare."
@@ -29,16 +30,17 @@ def why(first: Recording, lane: Recording) -> str:
         return f"M{measured[1:]}, against a lane that guesses too."
     if not any(step.drafted for step in lane.steps):
         return f"Nothing was guessed, so nothing could be gained: {measured}."
+    rate = f"{metrics.fold(lane.steps).acceptance_rate or 0.0:.0%} of the guesses held"
+    rate = rate.replace("%", " %")
+    if busy := metrics.too_busy(lane, first):
+        return f"This machine was too busy to say whether it paid: {measured}, {busy}; {rate}."
     verdict = "It changed little" if abs(speedup - 1) < 0.02 else "It paid"
     verdict = "It did not pay" if speedup <= 0.98 else verdict
     ideal = metrics.ideal_speedups(lane, first)
     allowed = f", where passes alone allow {ideal[-1]:.2f} × at these guesses" if ideal else ""
-    rate = metrics.fold(lane.steps).acceptance_rate or 0.0
     loss = max(_losses(first, lane), key=lambda loss: loss.seconds)
     most = f", and what cost most was {loss.words}" if loss.seconds > 0 else ""
-    return (f"{verdict}: {measured}{allowed}; {rate:.0%} of the guesses held{most}.").replace(
-        "%", " %"
-    )
+    return f"{verdict}: {measured}{allowed}; {rate}{most}."
 
 
 def _losses(first: Recording, lane: Recording) -> list[_Loss]:
@@ -46,8 +48,9 @@ def _losses(first: Recording, lane: Recording) -> list[_Loss]:
     have taken less had all guesses held; and the work outside the passes, beyond plain
     decoding's."""
     base, own = metrics.fold(first.steps), metrics.fold(lane.steps)
-    check = statistics.median(step.verify_seconds for step in first.steps)
-    wide = statistics.median(step.verify_seconds for step in lane.steps if step.drafted)
+    check = statistics.median(s.verify_seconds for s in first.steps[1:] or first.steps)
+    wider = [s.verify_seconds for s in lane.steps[1:] or lane.steps if s.drafted]
+    wide = statistics.median(wider) if wider else check
     wrong = own.drafted - own.accepted
     other = own.other_seconds - own.steps * base.other_seconds / base.steps
     guessing = "guessing" if lane.run.draft else "looking for guesses"
@@ -65,4 +68,4 @@ def _losses(first: Recording, lane: Recording) -> list[_Loss]:
 
 
 def _share(seconds: float, of: metrics.Summary) -> str:
-    return f"{seconds / of.seconds:.0%}"
+    return f"{max(0.0, min(seconds / of.seconds, 1.0)):.0%}".replace("%", " %")
