@@ -181,14 +181,16 @@ class Stop:
     """The end of a lane. ``text``: the generated text, special tokens left out.
 
     ``noise``: where the text was seen to part from another lane's, how far rounding was measured
-    to move a logit (see ``noise``). ``agrees``: a 1 or 0 for every new token: whether the draft,
-    reading the text before it, would have guessed it; what a run at any other K depends on.
+    to move a logit, and ``rounding``: how far it can (see ``noise``). ``agrees``: a 1 or 0 for
+    every new token: whether the draft, reading the text before it, would have guessed it; what a
+    run at any other K depends on.
     """
 
     reason: Reason
     text: str
     noise: float | None = None
     agrees: str | None = None
+    rounding: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +213,7 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair")
+    *("agrees", "engine", "pair", "rounding")
 }
 
 

@@ -43,6 +43,32 @@ DECODERS: dict[str, dict[str, Any]] = {
     "Granite": {**_GROUPED, "logits_scaling": 0.5},
     "SmolLM3": {**_GROUPED, "no_rope_layers": [1, 0]},
 }
+WINDOWED: dict[str, dict[str, Any]] = {
+    "Mistral": {**_GROUPED, "sliding_window": 20},
+    "Phi3": {**_GROUPED, "sliding_window": 20},
+    "Gemma2": {**_GEMMA, "sliding_window": 20},
+    "Gemma3": {**_GEMMA, "sliding_window": 20},
+    "Qwen2": {**_GROUPED, "sliding_window": 20, "use_sliding_window": True, "max_window_layers": 1},
+    "Cohere2": {**_GROUPED, "sliding_window": 20},
+    "Olmo3": {**_GROUPED, "sliding_window": 20},
+    "GptOss": {**_GEMMA, "sliding_window": 20, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "Llama4": {
+        **_GEMMA,
+        "attention_chunk_size": 20,
+        "intermediate_size_mlp": 64,
+        "num_local_experts": 2,
+    },
+    "GPTNeo": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 16,
+        "max_position_embeddings": 256,
+    },
+}
+"""Layers that see some of the text alone: the last 20 tokens, or those of one chunk."""
 TWO_SIDED: dict[str, dict[str, Any]] = {
     "T5": {
         "d_model": 32,
@@ -69,10 +95,11 @@ def make(name: str, seed: int = 2, **changes: Any):
     import torch
     import transformers
 
-    config_name = f"{name}TextConfig" if name == "Gemma3" else f"{name}Config"
+    text = "Text" if name in ("Gemma3", "Llama4") else ""
+    config_name = f"{name}{text}Config"
     kind = "ForConditionalGeneration" if name in TWO_SIDED else "ForCausalLM"
     kind = "LMHeadModel" if name == "GPT2" else kind
-    sizes = {**DECODERS, **TWO_SIDED}[name]
+    sizes = {**WINDOWED, **DECODERS, **TWO_SIDED}[name]
     config = getattr(transformers, config_name)(**{**_COMMON, **sizes, **changes})
     torch.manual_seed(seed)
     model = getattr(transformers, name + kind)(config).eval()
