@@ -46,8 +46,8 @@ class Difference:
     """Where two texts part. ``position``: counted from the first new token, 0-based.
 
     ``margin``: the smaller of both runs' margins there, in logits. ``noise``: how far rounding was
-    measured to move a logit there. ``rescored``: the margin in a higher precision, where it was
-    asked for. ``verdict``: see ``judge``.
+    measured to move a logit there; ``rounding``: how far it can. ``rescored``: the margin in a
+    higher precision, where it was asked for. ``verdict``: see ``judge``.
     """
 
     position: int
@@ -59,6 +59,7 @@ class Difference:
     noise: float | None
     verdict: str
     rescored: float | None = None
+    rounding: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,23 +267,29 @@ def _ratio(above: float | None, below: float) -> float | None:
 
 def first_difference(first: Recording, other: Recording) -> Difference | None:
     """None when one text is the start of the other."""
-    noise = max((r.stop.noise for r in (first, other) if r.stop.noise is not None), default=None)
+    stops = first.stop, other.stop
+    noise = max((s.noise for s in stops if s.noise is not None), default=None)
+    most = max((s.rounding for s in stops if s.rounding is not None), default=None)
     for position, (a, b) in enumerate(zip(_committed(first), _committed(other), strict=False)):
         if a[0] != b[0]:
             margin = min(a[2], b[2])
-            verdict = judge(margin, noise)
-            return Difference(position, a[0], b[0], a[1], b[1], margin, noise, verdict)
+            verdict = judge(margin, noise, most)
+            texts = a[0], b[0], a[1], b[1]
+            return Difference(position, *texts, margin, noise, verdict, rounding=most)
     return None
 
 
-def judge(margin: float, noise: float | None) -> str:
+def judge(margin: float, noise: float | None, most: float | None = None) -> str:
     """``rounding tie`` when rounding can have chosen, ``bug`` when not; ``not measured``.
 
     Both logits may have moved, and by more than what was seen at a few positions: four times the
-    noise is what rounding is held capable of.
+    noise is what rounding is held capable of. Passes that differ by more than the ``most`` that it
+    can do differ by a fault, whatever the margin.
     """
     if noise is None:
         return "not measured"
+    if most is not None and noise > most:
+        return "bug"
     return "rounding tie" if margin < 4 * noise else "bug"
 
 

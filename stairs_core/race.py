@@ -65,6 +65,7 @@ class Runner:
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
         self._noise: float | None = None
+        self._rounding: float | None = None
         self._agrees: dict[int, str | None] = {}  # by how many steps there were
         self._prompt = prompt
 
@@ -144,8 +145,9 @@ class Runner:
         new = [t.id for s in self.steps for t in s.committed]
         ids = self._ids + new[: where.position + _AROUND]
         ways = {(r.settings.backend, r.settings.numerics) for r in (self, other)}
-        measured = (noise.measure(self.pair.for_prompt(self._ids), ids, *way) for way in ways)
-        self._noise = max(self._noise or 0.0, *measured)
+        pair = self.pair.for_prompt(self._ids)
+        self._noise = max(self._noise or 0.0, *(noise.measure(pair, ids, *way) for way in ways))
+        self._rounding = max(self._rounding or 0.0, noise.most(pair, ids))
 
     def doubt_costs(self, alone: Runner) -> None:
         """Has the pair forget what it measured of this way to decode, where a race with the target
@@ -169,7 +171,7 @@ class Runner:
     def _so_far(self) -> Recording:
         words = "".join(t.text for s in self.steps for t in s.committed) + self._scribe.rest
         reason = self.steps[-1].stop if self.steps else None
-        stop = Stop(reason or "stopped", words, self._noise)
+        stop = Stop(reason or "stopped", words, self._noise, rounding=self._rounding)
         return Recording(self.run, tuple(self.steps), stop)
 
     @cached_property

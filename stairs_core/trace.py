@@ -210,14 +210,16 @@ class Stop:
     add, and a last character of which there is only a part, as broken.
 
     ``noise``: where the text was seen to part from another lane's, how far rounding was measured
-    to move a logit (see ``noise``). ``agrees``: a 1 or 0 for every new token: whether the draft,
-    reading the text before it, would have guessed it; what a run at any other K depends on.
+    to move a logit, and ``rounding``: how far it can (see ``noise``). ``agrees``: a 1 or 0 for
+    every new token: whether the draft, reading the text before it, would have guessed it; what a
+    run at any other K depends on.
     """
 
     reason: Reason
     text: str
     noise: float | None = None
     agrees: str | None = None
+    rounding: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,8 +242,8 @@ def event(lane: int, record: Event) -> dict[str, Any]:
 
 
 _RARE = {"origin", "parents", "probability", "rank", "draft_probability"} | {
-    *("agrees", "engine", "pair", "special", "source_language", "target_language", "untold")
-    + ("spread",)
+    *("agrees", "engine", "pair", "rounding", "special", "source_language", "target_language")
+    + ("spread", "untold")
 }
 
 

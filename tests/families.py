@@ -55,6 +55,32 @@ _BOTH = {
     "decoder_start_token_id": 0,
     "forced_eos_token_id": None,
 }
+WINDOWED: dict[str, dict[str, Any]] = {
+    "Mistral": {**_GROUPED, "sliding_window": 20},
+    "Phi3": {**_GROUPED, "sliding_window": 20},
+    "Gemma2": {**_GEMMA, "sliding_window": 20},
+    "Gemma3": {**_GEMMA, "sliding_window": 20},
+    "Qwen2": {**_GROUPED, "sliding_window": 20, "use_sliding_window": True, "max_window_layers": 1},
+    "Cohere2": {**_GROUPED, "sliding_window": 20},
+    "Olmo3": {**_GROUPED, "sliding_window": 20},
+    "GptOss": {**_GEMMA, "sliding_window": 20, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "Llama4": {
+        **_GEMMA,
+        "attention_chunk_size": 20,
+        "intermediate_size_mlp": 64,
+        "num_local_experts": 2,
+    },
+    "GPTNeo": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 16,
+        "max_position_embeddings": 256,
+    },
+}
+"""Layers that see some of the text alone: the last 20 tokens, or those of one chunk."""
 TWO_SIDED: dict[str, dict[str, Any]] = {
     "T5": {
         "d_model": 32,
@@ -248,7 +274,7 @@ def model_class(name: str) -> str:
 def make(name: str, seed: int = 2, **changes: Any):
     """A model of the family, in evaluation mode."""
     text = "Text" if name in ("Gemma3", "Gemma3n", "Llama4") else ""
-    sizes = {**DECODERS, **TWO_SIDED, **MORE, **MORE_TWO_SIDED, **_REFUSED}[name]
+    sizes = {**WINDOWED, **DECODERS, **TWO_SIDED, **MORE, **MORE_TWO_SIDED, **_REFUSED}[name]
     config = getattr(transformers, f"{name}{text}Config")(**{**_COMMON, **sizes, **changes})
     torch.manual_seed(seed)
     model = getattr(transformers, model_class(name))(config).eval()

@@ -145,18 +145,6 @@ def test_what_cannot_check_guesses_is_refused_and_says_why(name, tmp_path):
         load_pair(str(tmp_path), "cpu", "float32", "off")
 
 
-@pytest.mark.parametrize("name", ["Mistral", "Gemma2", "Gemma3"])
-def test_a_text_ends_where_a_window_would_slide(name, tmp_path):
-    pair = load(name, tmp_path, sliding_window=20)
-    runner = Runner(pair, PROMPT, Settings("model", 5, NEW))
-    new = [t.id for step in runner.decode() for t in step.committed]
-    assert len(runner.prompt_ids) + len(new) == pair.context_length == 20
-    assert runner.recording().stop.reason == "context"
-    assert new == plain(pair, NEW)[: len(new)]
-    with pytest.raises(InputError, match="the models read 20 with the text"):
-        Runner(pair, "fox " * 40, Settings("model"))
-
-
 @pytest.mark.parametrize("name", STATES)
 def test_models_whose_state_cannot_be_rolled_back_are_refused(name, tmp_path):
     sizes = {"vocab_size": 320, "hidden_size": 16, **STATES[name]}

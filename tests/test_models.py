@@ -125,31 +125,6 @@ def test_models_whose_state_cannot_be_rolled_back(tmp_path: Path):
     refused(str(tmp_path / "mamba"), r"mamba \(mamba\) keeps a state that cannot be rolled back")
 
 
-def test_a_sliding_window_bounds_the_context(tmp_path: Path):
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=320,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=24,
-        eos_token_id=0,
-    )
-    torch.manual_seed(0)
-    model = MistralForCausalLM(config)
-    pair = load_pair(str(save_pair(tmp_path, model, perturb(model))), device="cpu")
-    assert pair.context_length == 24
-    plain, ours = (
-        Runner(pair, "hi", Settings(d, k=5, max_new_tokens=90)) for d in ("none", "model")
-    )
-    texts = [[t.id for s in r.decode() for t in s.committed] for r in (plain, ours)]
-    assert texts[0] == texts[1]
-    assert plain.recording().stop.reason == "context"
-
-
 def test_a_chat_template_is_used_where_the_tokenizer_has_one(tmp_path: Path):
     tokenizer = make_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[a]"

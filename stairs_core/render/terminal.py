@@ -100,6 +100,11 @@ def _difference(first: Recording, other: Recording, where: metrics.Difference | 
 
 
 def _scored(where: metrics.Difference) -> str:
+    if where.noise and where.rounding and where.noise > where.rounding:
+        return (
+            f"; passes that should agree differ by {where.noise:.2g}, and rounding can move a logit "
+            f"by {where.rounding:.2g}"
+        )
     if where.rescored is None:
         return ""
     return f", {where.rescored:.2g} in a higher precision; rounding moves a logit {where.noise:.2g}"
