@@ -100,14 +100,12 @@ def load(asked: dict[str, Any], request: gr.Request) -> Iterator[Updates]:
         yield _load_switch(idle=False)
         for words in shelf.loading(spec, flag):
             yield {"model-notice": page.notice(words, "wait")}
-        asked = asked | {"spec": spec}
-        values, updates = _describe(shelf.get(spec), asked)
         named = {
+            "head": _chips(shelf.get(spec)),
             "models": gr.update(label=controls.title(spec)),
             "preset": gr.update(**controls.pairs(spec)),
         }
-        yield {"spec": spec, **updates, **named, "model-notice": page.notice(), **idle}
-        yield preflight(asked | values)
+        yield {"spec": spec, **named, "model-notice": page.notice(), **idle}
     except Exception as e:
         yield {"model-notice": page.notice(_sentence(e, page.NO_MODELS)), **idle}
     finally:
@@ -165,12 +163,29 @@ def recorded() -> dict[str, Path]:
     return {p.stem.replace("-", " "): p for p in sorted(TRACES.glob("*.jsonl"))}
 
 
-def describe(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
-    """Waits for the models; says what they are, and has others guess than they cannot do."""
+def describe() -> Updates:
+    """Waits for the models; says what they are."""
     try:
-        return _describe(live.models().result(), asked)[1]
+        return {"head": _chips(live.models().result())}
     except Exception as e:
         return {"head": ["no models"], "notice": page.notice(_sentence(e, page.NO_MODELS))}
+
+
+def adapt(asked: dict[str, Any], _: gr.Request | None = None) -> Updates:
+    """Once a pair is in use: who cannot guess with it, and who does instead; the chat template."""
+    try:
+        pair = live.shelf().get(asked["spec"])
+    except Exception:
+        return {}  # which has been said
+    lacks, chat = pair.lacks(), pair.has_chat_template
+    values, kept, said = lanes.fit(asked, asked["kept"], lacks, chat)
+    updates = _held(values) if said else {}
+    for name in lanes.DRAFTING:
+        updates[name] = gr.update(**updates.get(name, {}), choices=lanes.menu(lacks))
+    updates["chat"] = gr.update(**updates.get("chat", {}), interactive=chat)
+    told = {"notice": page.notice(" ".join(said), "wait")} if said else {}
+    lacking = ",".join(name for name, lack in lacks.items() if not lack.but)
+    return {"kept": kept, "lacking": lacking, **updates, **told}
 
 
 def _sentence(error: Exception, what: str = "") -> str:
@@ -181,18 +196,8 @@ def _sentence(error: Exception, what: str = "") -> str:
     return page.failure(error, what)
 
 
-def _describe(pair: Any, asked: dict[str, Any]) -> tuple[dict[str, Any], Updates]:
-    """What the widgets hold where a pair is in use, and all that changes on the page."""
-    lacks = pair.lacks()
-    values, kept, said = lanes.fit(asked, asked["kept"], lacks, pair.has_chat_template)
-    updates = _held(values)
-    for name in lanes.DRAFTING:
-        updates[name] |= {"choices": lanes.menu(lacks)}
-    updates["chat"] |= {"interactive": pair.has_chat_template}
-    told = {"notice": page.notice(" ".join(said), "wait")} if said else {}
-    head = [f"{role}: {name}" for role, name in pair.describe().items()]
-    lacking = ",".join(name for name, lack in lacks.items() if not lack.but)
-    return values, {"head": head, "kept": kept, "lacking": lacking, **updates, **told}
+def _chips(pair: Any) -> list[str]:
+    return [f"{role}: {name}" for role, name in pair.describe().items()]
 
 
 def _held(values: dict[str, Any]) -> Updates:
@@ -328,16 +333,16 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     parts["recorded"].input(named(open_recorded), parts["recorded"], shown, **_QUIET)
     linked = [*shown, parts["recorded"], *pick(*lanes.HELD)]
     link = demo.load(named(open_link), parts["link"], linked, js=controls.LINK, **_QUIET)
-    who = pick("head", "notice", "kept", "lacking", "chat", *lanes.DRAFTING, *lanes.LAID_OUT)
-    who = [*dict.fromkeys(who)]
-    of_pair = {*asked, parts["kept"]}
-    # After the link, whose guessers the models may not be able to do.
-    described = link.then(asking(describe), of_pair, who, **_QUIET)
-    loaded = [*who, *pick("models", "preset", "model-notice", "spec", "load", "leave", "preflight")]
-    own = {*of_pair, *pick("preset", "own")}
-    parts["load"].click(asking(load), own, loaded, trigger_mode="once", **_QUIET)
+    described = link.then(named(describe), None, pick("head", "notice"), **_QUIET)
+    loaded = pick("head", "models", "preset", "model-notice", "spec", "load", "leave")
+    own = {*pick("preset", "own")}
+    done = parts["load"].click(asking(load), own, loaded, trigger_mode="once", **_QUIET)
+    who = [*dict.fromkeys(("notice", "kept", "lacking", "chat", *lanes.DRAFTING, *lanes.LAID_OUT))]
     priced = asking(preflight), asked, parts["preflight"]
-    described.then(*priced, **_QUIET)
+    for ready in (described, done):
+        # What the widgets hold by then, the link's guessers or others that were chosen meanwhile.
+        adapted = ready.then(asking(adapt), {*asked, parts["kept"]}, pick(*who), **_QUIET)
+        adapted.then(*priced, **_QUIET)
     for name in lanes.PRICED:
         parts[name].change(*priced, trigger_mode="always_last", **_QUIET)
     parts["chat"].input(None, parts["chat"], parts["turn"], js=controls.CHATTING, **_QUIET)

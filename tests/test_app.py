@@ -56,16 +56,14 @@ def engine(monkeypatch):
     return made
 
 
-def describing(monkeypatch, lacks=(), chat=False, **changes):
+def describing(monkeypatch, lacks=(), template=True, **changes):
     """What changes on the page where a pair is in use that cannot do ``lacks``."""
     pair = SimpleNamespace(
-        describe=lambda: {"target": "maple"},
         lacks=lambda: {name: drafters.Lack("it has none") for name in lacks},
-        has_chat_template=chat,
+        has_chat_template=template,
     )
-    done = SimpleNamespace(result=lambda: pair)
-    monkeypatch.setattr(live, "models", lambda: done)
-    return app.describe(asking(**{"kept": {}, **changes}), VISITOR)
+    monkeypatch.setattr(live, "shelf", lambda: SimpleNamespace(get=lambda spec: pair))
+    return app.adapt(asking(**{"kept": {}, **changes}), VISITOR)
 
 
 DRAFTING = ("model", "tree", "hybrid", "reencode", "shared")
@@ -90,15 +88,14 @@ def test_who_cannot_guess_is_replaced_and_comes_back(monkeypatch):
     assert back["notice"]["text"] == "“the draft model” guesses again."
     assert back["kept"] == {}
     again = describing(monkeypatch, ("model",), **held, kept=back["kept"])
-    assert again["drafter"]["value"] == "suffix", "nothing of it is left"
+    assert "value" not in again["drafter"], "nothing of it is left"
     assert "notice" not in again
 
 
 def test_a_pair_that_can_do_all_changes_nothing(monkeypatch):
-    told = describing(monkeypatch, chat=True)
+    told = describing(monkeypatch)
     assert "notice" not in told
-    assert told["drafter"]["value"] == "model"
-    assert told["head"] == ["target: maple"]
+    assert not [name for name in lanes.HELD if "value" in told.get(name, {})]
 
 
 def test_a_chat_template_that_is_missing_is_switched_off_and_comes_back(monkeypatch):
@@ -108,9 +105,9 @@ def test_a_chat_template_that_is_missing_is_switched_off_and_comes_back(monkeypa
     values, kept, said = lanes.fit(asking(), kept, {}, chat=True)
     assert values["chat"] is True
     assert kept == {}
-    told = describing(monkeypatch, chat=False)
-    assert told["chat"]["value"] is False
-    assert told["chat"]["interactive"] is False
+    assert not describing(monkeypatch, template=False)["chat"]["interactive"]
+    told = describing(monkeypatch, template=False, chat=True)["chat"]
+    assert (told["value"], told["interactive"]) == (False, False)
 
 
 def test_a_tree_stays_where_every_row_is_computed(monkeypatch):

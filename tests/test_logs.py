@@ -308,7 +308,7 @@ def steps(accepted, drafted) -> str:
         (meta(spec_accept_histogram=[0, 1], spec_draft_token_num=0), "of 0 guesses"),
         (meta(spec_accept_histogram=[10**12], spec_verify_ct=10**12), "more than 500000"),
         (meta(spec_accept_histogram=[1], spec_draft_token_num=10**9), "of 1000000000"),
-        (meta(spec_accept_histogram=[0] * 5000), "is no list of"),
+        (meta(spec_accept_histogram=[0] * 5000), "more than 1024 guesses"),
         (VERBOSE + "slot x: id 0 | task 0 | restoring speculative checkpoint (pos_min = 1",
          "did twice"),
         ("[" * 200_000, "neither"),

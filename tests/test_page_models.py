@@ -167,6 +167,16 @@ def test_a_page_that_starts_with_a_target_alone(browser, recorded, alone, tmp_pa
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
 
 
+def test_guessers_that_are_added_while_models_load_stay(visit):
+    page = visit()
+    page.locator("#add").click()  # at once, before the models are there
+    page.locator("#add").click()
+    ready(page)
+    page.wait_for_timeout(500)
+    expect(page.locator("#guesser-2")).to_be_visible()
+    expect(page.locator("#guesser-3")).to_be_visible()
+
+
 def test_counts_in_no_known_order_do_not_play(visit, tmp_path):
     page = visit()
     file = tmp_path / "sglang.json"
