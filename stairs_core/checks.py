@@ -18,8 +18,8 @@ from .windows import widest
 
 _EDGE = 8
 """Tokens past a window's width that a try-out stands at."""
-_WIDEST = 2**13
-"""Of windows, that is tried out: a wider one is taken at its word, for the room that it needs."""
+_WIDEST = 2**12
+"""No window as wide is tried out, for the room that it needs: it is taken at its word."""
 
 
 def check_model(model: Any, name: str) -> None:
@@ -218,12 +218,11 @@ def _fault(model: Any, name: str) -> str | None:
 
 
 def _rolls_back_past_windows(model: Any, ids: list[int]) -> bool:
-    """The same past a window, where the whole text would cost too much, against passes over one
-    token each."""
+    """The same past a window, where the whole text would cost too much, against narrower passes."""
     for past in _lengths(model, len(ids))[1:]:
         (lane, text), (other, _) = _holding(model, past), _holding(model, past)
         rows = tried(lambda at=lane, text=text: _rolled_back(model, [*text, *ids], at))
-        singly = tried(lambda at=other, text=text: _one_by_one(at, [*text, *ids[:4]], 4)[2:])
+        singly = tried(lambda at=other, text=text: _one_by_one(at, [*text, *ids[:4]], 2))
         if not agree(rows, singly):
             return False
     return True

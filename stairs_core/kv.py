@@ -153,14 +153,9 @@ def begins_anew(model: Any, length: int) -> bool:
     kv.layers.append(Layer(whole_blocks=False))
     kv.layers[0].length = length
     ids = torch.zeros(1, length + 1, dtype=torch.long, device=model.device)
-    inputs = model.prepare_inputs_for_generation(
-        ids,
-        next_sequence_length=1,
-        attention_mask=torch.ones_like(ids),
-        use_cache=True,
-        **{argument(model): kv},
-    )
-    return inputs["input_ids"].shape[1] > 1
+    name, mask = argument(model), torch.ones_like(ids)
+    inputs = model.prepare_inputs_for_generation(ids, attention_mask=mask, **{name: kv})
+    return inputs.get(name) is None
 
 
 def _grown(buffer: torch.Tensor, tokens: int) -> torch.Tensor:

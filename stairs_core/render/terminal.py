@@ -102,8 +102,8 @@ def _difference(first: Recording, other: Recording, where: metrics.Difference | 
 def _scored(where: metrics.Difference) -> str:
     if where.noise and where.rounding and where.noise > where.rounding:
         return (
-            f"; passes that should agree differ by {where.noise:.2g}, and rounding can move a logit "
-            f"by {where.rounding:.2g}"
+            f"; passes that should agree differ by {where.noise:.2g} logits, and rounding can move "
+            f"one by {where.rounding:.2g}"
         )
     if where.rescored is None:
         return ""
