@@ -40,6 +40,8 @@ RUN_KEYS = [
     "backend",
     "exactness",
     "sampling",
+    "defaults",
+    "left_out",
 ]
 
 
