@@ -39,6 +39,8 @@ RUN_KEYS = [
     "backend",
     "exactness",
     "sampling",
+    "defaults",
+    "left_out",
 ]
 
 
