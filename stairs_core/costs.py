@@ -112,7 +112,7 @@ class _Timer:
         # As they are: rounds tell how far measuring can be trusted.
         passes = tuple((width, seconds) for width, (seconds,) in found.items())
         draft = statistics.median(guesses) if guesses else 0.0
-        return Costs(passes, draft, self.context, *alone)
+        return Costs(passes, draft, self.context, alone[0])
 
     def _median(self, check: Callable[..., object]) -> float:
         return statistics.median(self._pass(check, 1) for _ in range(self._often))
