@@ -17,6 +17,7 @@ import functools
 import logging
 import tempfile
 import time
+from abc import ABCMeta
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -240,13 +241,22 @@ def _make(widgets: Sequence[Widget], parts: dict[str, Any]) -> None:
     """Adds the components to ``parts``, by name."""
     for widget in widgets:
         kind = _html if widget.kind == "HTML" else getattr(gr, widget.kind)
-        part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
         if widget.name in lanes.CHECKED:
-            # Out of range, or unknown, is for Settings to refuse, in a sentence on the page.
-            part.preprocess = lambda payload: payload
+            kind = _unchecked(kind)
+        part = parts[widget.name] = kind(elem_id=widget.elem_id, **widget.options)
         if widget.inside:
             with part:
                 _make(widget.inside, parts)
+
+
+@functools.cache
+def _unchecked(kind: type) -> Callable[..., Any]:
+    """The component, but out of range, or unknown, is for Settings to refuse, in a sentence on the
+    page. A class, since gradio makes a component anew with every update; not made by gradio's
+    metaclass, which writes a file beside the source of each.
+    """
+    passed = {"preprocess": lambda _, payload: payload, "__module__": kind.__module__}
+    return ABCMeta.__new__(type(kind), kind.__name__, (kind,), passed)
 
 
 def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:
