@@ -498,3 +498,12 @@ def test_where_the_page_is_served(monkeypatch, environment, address):
     monkeypatch.setattr(live, "models", lambda: None)
     app.main()
     assert (launched["server_name"], launched["server_port"]) == address
+
+
+@pytest.mark.parametrize(("kind", "value"), [("Slider", 999), ("Dropdown", "x")])
+def test_a_component_that_gradio_makes_anew_leaves_refusals_to_the_page(kind, value):
+    """It does with every update, of which a link of settings sends many."""
+    part = app._unchecked(getattr(app.gr, kind))()
+    anew = type(part)(**part.constructor_args)
+    assert anew.preprocess(value) == value
+    assert anew.get_block_name() == kind.lower()
