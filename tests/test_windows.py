@@ -298,6 +298,8 @@ def test_what_rounding_cannot_do_is_a_bug(tiny_pair, monkeypatch):
     (result,) = verdicts.compare([r.recording() for r in runners])
     where = result.first_difference
     assert where is not None
+    assert where.noise is not None
+    assert where.rounding is not None
     assert where.noise > where.rounding > 0
     assert where.margin < 4 * where.noise  # a tie, by the noise alone
     assert where.verdict == "bug"
