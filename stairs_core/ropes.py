@@ -122,8 +122,8 @@ class _Table:
                 parts = ask(places)
                 known = [*map(torch.cat, zip(known, parts, strict=True))] if known else parts
             self._known[key] = known
-            found = tuple(part[position_ids] for part in known)
-            return found if len(found) > 1 else found[0]
+            found = [part[position_ids] for part in known]
+            return tuple(found) if len(found) > 1 else found[0]
 
         return turned
 

@@ -292,7 +292,6 @@ REFUSED = {
     "K is 0": {"k": 0},
     "no draft model": {"drafter": "model"},
     "holds the id 320": {"inputs": torch.tensor([[5, 320]])},
-    "may grow to 305 tokens": {"max_new_tokens": 300},
 }
 
 

@@ -154,6 +154,20 @@ def test_dynamic_angles_are_those_of_a_model_just_loaded(prompt, tmp_path):
     assert not agree(pair, prompt, 60)
 
 
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_layers_may_turn_by_angles_of_their_own_past_a_window(kind, tmp_path):
+    """Of Gemma 3: every other layer turns by the length, the others slide; layers are skipped."""
+    own = ROPES[kind]["rope_parameters"] | {"factor": 8.0}
+    default = {"rope_type": "default", "rope_theta": 1e4}
+    ropes = {"full_attention": own, "sliding_attention": default}
+    kinds = ["sliding_attention", "full_attention"] * 2
+    sizes = {"max_position_embeddings": 32, "num_hidden_layers": 4, "layer_types": kinds}
+    pair = replace(load("Gemma3", tmp_path, rope_parameters=ropes, **sizes), context_length=256)
+    text = plain(pair, PROMPT, 50)
+    for drafter in ("tree", "layer-skip"):
+        assert decode(pair, PROMPT, 50, drafter, ("single_kv", "fast")) == text
+
+
 def test_k_and_numerics_do_not_matter_where_a_cache_is_left(tmp_path):
     """Phi-3 reads the text anew at its 25th token, wherever in a step that falls."""
     pair = phi(tmp_path / "long")
@@ -284,6 +298,8 @@ def test_what_rounding_cannot_do_is_a_bug(tiny_pair, monkeypatch):
     (result,) = verdicts.compare([r.recording() for r in runners])
     where = result.first_difference
     assert where is not None
+    assert where.noise is not None
+    assert where.rounding is not None
     assert where.noise > where.rounding > 0
     assert where.margin < 4 * where.noise  # a tie, by the noise alone
     assert where.verdict == "bug"
