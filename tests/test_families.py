@@ -21,8 +21,8 @@ PROMPT, NEW = "Once upon a time", 16
 FAR = 80
 DRAFTERS = ("none", "model", "lookup", "tree")
 MORE = [*families.MORE, *families.MORE_TWO_SIDED]
-NO_TREES = {"Bloom", "Mpt", "Falcon", *families.TWO_SIDED, *families.MORE_TWO_SIDED}
-"""Their tokens' places are told by more than positions and masks: ALiBi, or their own count."""
+NO_TREES = {"Bloom", "Mpt", "Falcon", "GPTNeo", *families.TWO_SIDED, *families.MORE_TWO_SIDED}
+"""Their tokens' places are told by more than positions and masks: ALiBi, own windows or counts."""
 REFUSED = {
     "ProphetNet": "cannot read several tokens in one pass over its cache",
     "OpenAIGPT": "keeps no KV cache",
