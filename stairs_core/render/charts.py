@@ -27,6 +27,7 @@ _UNTIMED = "No times were recorded"
 _SHADED = "Against the target alone. Shaded: what was lost of what its passes would allow."
 _UNSHADED = "Against the target alone. No ideal is known: {}."
 _NOT_PASSES, _UNCLEAR = "its guesses are more than passes", "the times do not tell one"
+_TOO_BUSY = "this machine was too busy"
 _NEAR = 0.16
 """Labels closer than this share of the axis would overlap; so would those at the ends of curves."""
 
@@ -100,6 +101,8 @@ def _speedup(race: Race) -> dict[str, Any]:
         captions[i] = _UNSHADED.format(_why_none(race.first, lane))
         if ideal:
             data.append(_band(i, tokens, [ideal[int(t)] for t in tokens], color, fill))
+        # While it runs there may be one in the next moment; words that come and go would move all.
+        if ideal or (race.running and lane.run.drafter not in UNPRICED):
             captions[i] = _SHADED
             keys[i].append(key("ideal, by this run's passes", fill, "fill"))
         keys[i].append(key("target alone", SOFT, "dot"))
@@ -130,8 +133,7 @@ def _speedup(race: Race) -> dict[str, Any]:
 def _why_none(first: Recording, lane: Recording) -> str:
     if lane.run.drafter in UNPRICED:
         return _NOT_PASSES
-    busy = metrics.too_busy(lane, first)
-    return f"this machine was too busy, {busy}" if busy else _UNCLEAR
+    return _TOO_BUSY if metrics.too_busy(lane, first) else _UNCLEAR
 
 
 def _band(

@@ -16,8 +16,8 @@ _LAST = 16
 _LATER = "Known when the run is over."
 _UNKNOWN = "This recording does not tell what the draft would have guessed at another K."
 _TIMED = "The same text at each K: steps exactly, seconds by this run's own passes."
-_BEFORE = "Hollow: over passes that it never made, as measured before the run."
-_BUSY = "This machine was too busy to say more than tokens per target call: {}."
+_BEFORE = "Steps exactly, seconds by this run's passes. Hollow: by passes as measured before it."
+_BUSY = "Tokens per target call, exactly; this machine was too busy to tell a speedup."
 _COUNTED = "Tokens per target call at each K, exactly; no speedup: {}."
 _UNMEASURED, _ALONE = "passes were not measured", "the target alone is not among the lanes"
 
@@ -111,11 +111,7 @@ def _drawn(i: int, lane: Recording, found: Sequence[WhatIf], color: str) -> list
 def _marks(lane: Recording, found: Sequence[WhatIf]) -> list[tuple[WhatIf, str, str, str]]:
     """The K in use and the best one: name, words and mark."""
     marks = [(used(lane, found), "K in use", "ring"), (best(found), "best K", "dot-mark")]
-    return [
-        (w, name, f"{name}, {w.k}: {_gain(w)[1]}{', by older passes' * w.before}", mark)
-        for w, name, mark in marks
-        if w
-    ]
+    return [(w, name, f"{name}, {w.k}: {_gain(w)[1]}", mark) for w, name, mark in marks if w]
 
 
 def _keys(lane: Recording, found: Sequence[WhatIf], color: str) -> list[dict[str, Any]]:
@@ -127,10 +123,9 @@ def _caption(lane: Recording, found: Sequence[WhatIf], first: Recording | None) 
     if not found:
         return _why(lane)
     if _timed(found):
-        return f"{_TIMED} {_BEFORE}" if any(w.before for w in found) else _TIMED
-    busy = first and metrics.too_busy(lane, first)
-    if busy:
-        return _BUSY.format(busy)
+        return _BEFORE if any(w.before for w in found) else _TIMED
+    if first and metrics.too_busy(lane, first):
+        return _BUSY
     return _COUNTED.format(_UNMEASURED if first else _ALONE)
 
 
