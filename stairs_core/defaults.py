@@ -52,13 +52,15 @@ def processors(
     new: int,
     eos_ids: frozenset[int],
     sampling: Sampling | None = None,
+    first: int | None = None,
 ) -> LogitsProcessorList:
     """What ``generate`` would have look at every row of ``model`` (one that no prompt is bound to)
-    in a text of ``new`` more tokens. Raises InputError where the model's defaults have no sense."""
+    in a text of ``new`` more tokens, which ``first`` begins where an encoder reads the prompt.
+    Raises InputError where the model's defaults have no sense."""
     try:
-        found = _built(model, config(model, sampling), prompt_ids, new, eos_ids)
+        found = _built(model, config(model, sampling), prompt_ids, new, eos_ids, first)
         if found:  # some say at their first row only what they cannot do
-            text = start_ids(model) if reads_apart(model) else prompt_ids
+            text = start_ids(model, first) if reads_apart(model) else prompt_ids
             row = torch.zeros(1, model.config.get_text_config().vocab_size, device=model.device)
             _ = found(torch.tensor([text], device=model.device), row)  # type: ignore[arg-type]
         return found
@@ -94,14 +96,19 @@ def left_out(model: Any) -> tuple[str, ...]:
 
 @quiet()
 def _built(
-    model: Any, config: GenerationConfig, prompt_ids: list[int], new: int, eos_ids: frozenset[int]
+    model: Any,
+    config: GenerationConfig,
+    prompt_ids: list[int],
+    new: int,
+    eos_ids: frozenset[int],
+    first: int | None = None,
 ) -> LogitsProcessorList:
     # A model of our own is no ``GenerationMixin``, and of a model only its config is read.
     mixin: Any = _Mixin(model.config)
     before, start = len(prompt_ids), prompt_ids
     if reads_apart(model):
         # A first token that is forced is given here, and is the first new one there.
-        start, before = start_ids(model), 1
+        start, before = start_ids(model, first), 1
     device = model.device
     config.max_length = len(start) + new
     ends = torch.tensor(sorted(eos_ids), device=device) if eos_ids else None

@@ -188,21 +188,14 @@ def _attempt(name: str, place: Path, load: Callable[[], Any]) -> Any:
         raise
     except torch.OutOfMemoryError as e:
         raise InputError(f"{name} does not fit in the device's memory: use a smaller one.") from e
-    except (
-        AttributeError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as e:
+    except Exception as e:  # what a library raises is anything
         if weights.names_code(place) and re.search(_FOREIGN, str(e)):
             raise InputError(
                 f"{name} needs code of its own, which Stairs never runs: choose a model whose "
                 "architecture and tokenizer are part of transformers."
             ) from e
-        reason = " ".join(str(e).split()).split(". ")[0][:200].rstrip(".")
+        said = " ".join(str(e).split()) or type(e).__name__
+        reason = said.split(". ")[0][:200].rstrip(".")
         raise InputError(f"{name} cannot be loaded: {reason}.") from e
 
 

@@ -125,7 +125,9 @@ class Runner:
         """Of the target's own defaults and of the sampling, for the whole text."""
         pair, settings = self._ending, self.settings
         new = self._limits(settings.max_new_tokens).length - len(self._ids)
-        return defaults.processors(pair.target, self._ids, new, pair.eos_ids, settings.sampling)
+        return defaults.processors(
+            pair.target, self._ids, new, pair.eos_ids, settings.sampling, pair.first
+        )
 
     def _length(self) -> LengthPolicy:
         settings, costs, drafter = self.settings, None, self._drafter

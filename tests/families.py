@@ -68,7 +68,7 @@ WINDOWED: dict[str, dict[str, Any]] = {
         **_GEMMA,
         "attention_chunk_size": 20,
         "intermediate_size_mlp": 64,
-        "num_local_experts": 2,
+        "num_local_experts": 4,
     },
     "GPTNeo": {
         "hidden_size": 32,

@@ -163,7 +163,7 @@ def decoded(pair, settings, without=frozenset()) -> Runner:
 
 
 def test_the_command_line_asks_and_every_record_tells(pair, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(models, "load_pair", lambda *_: pair)
+    monkeypatch.setattr(models, "load_pair", lambda *_, **__: pair)
     file = tmp_path / "t.jsonl"
     asked = ["--chat", "--system", "-Be brief.", "--template-option", "style=dry", "--trace"]
     base = ["run", "--prompt", "hi fox", "--max-new-tokens", "6", "--json"]
@@ -191,7 +191,7 @@ def test_the_command_line_asks_and_every_record_tells(pair, tmp_path, monkeypatc
 def test_a_template_that_raises_is_bad_input(pair, monkeypatch, capsys):
     tokenizer = chatting("{{ raise_exception('No turns today') }}", make_tokenizer())
     broken = replace(pair, tokenizer=tokenizer, draft_tokenizer=tokenizer)
-    monkeypatch.setattr(models, "load_pair", lambda *_: broken)
+    monkeypatch.setattr(models, "load_pair", lambda *_, **__: broken)
     for command in ("run", "race"):
         said = refused(cli.main([command, "--prompt", "x", "--chat"]), *capsys.readouterr())
         assert "chat template" in said

@@ -115,7 +115,7 @@ def test_a_draft_may_read_the_prompt_as_text(tmp_path, pair):
 
 
 def test_layers_of_two_sides_are_not_skipped(pair):
-    with pytest.raises(InputError, match="layer-skip"):
+    with pytest.raises(InputError, match="nothing can be skipped"):
         Runner(pair, PROMPT, Settings("layer-skip"))
 
 

@@ -106,7 +106,7 @@ def test_they_are_neither_packed_again_nor_scored_again(tiny_pair, monkeypatch):
     model = make_model()
     model.config.quantization_config = {"quant_method": "awq", "bits": 4}
     monkeypatch.setattr(packed, "pays", lambda _: pytest.fail("looked into"))
-    assert faster.build(model, "auto") is model
+    assert faster.build(model, "auto", pytest.fail) is model
     monkeypatch.setattr("stairs_core.noise.rescored", lambda *_: pytest.fail("scored again"))
     runners = [Runner(tiny_pair, p, Settings("none", max_new_tokens=3)) for p in ("a b", "c d")]
     for _ in race(runners):

@@ -100,7 +100,7 @@ def test_no_match_runs_over_the_end_of_a_document():
 def test_only_the_drafter_reference_needs_references():
     kit = Kit(*[cast(Any, None)] * 3)
     assert drafters.build("suffix", kit).propose([1, 2, 3, 1, 2], 4).tokens == [3, 1, 2, 3]
-    with pytest.raises(InputError, match="give it one"):
+    with pytest.raises(InputError, match="texts of yours: use --reference FILE"):
         drafters.build("reference", kit)
 
 

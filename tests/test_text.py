@@ -155,7 +155,7 @@ def test_one_text_everywhere(tmp_path, monkeypatch, capsys, kind):
         save_pair(tmp_path / "pair", target, perturb(target), tokenizer)
         spec = str(tmp_path / "pair")
     pair = load_pair(spec, "cpu", "float32", "off")
-    monkeypatch.setattr(models, "load_pair", lambda *_: pair)
+    monkeypatch.setattr(models, "load_pair", lambda *_, **__: pair)
     drafter, file = "none" if pair.draft is None else "model", tmp_path / "t.jsonl"
     options = ["run", "--prompt", "Once upon a", "--max-new-tokens", "40", "--drafter", drafter]
     assert cli.main([*options, "--trace", str(file)]) == 0
