@@ -107,12 +107,16 @@ def listed(names: list[str], last: str) -> str:
 def _option(choice: str, values: tuple[str, ...]) -> str:
     if choice == "draft":
         return "give one with --pair TARGET:DRAFT"
+    if values == ("",):
+        return f"use --{choice}"
     return f"use --{choice} {listed([*values], 'or')}"
 
 
 def _argument(choice: str, values: tuple[str, ...]) -> str:
     if choice == "draft":
         return "give one as assistant_model"
+    if values == ("",):
+        return f"use {choice}=True"
     return f"use {choice}={listed([repr(v) for v in values], 'or')}"
 
 

@@ -91,7 +91,7 @@ class Settings:
         _check_turn(self.system, self.template)
         if not self.chat and (self.system or self.template):
             what = "A system prompt is" if self.system else "Template options are"
-            raise InputError(f"{what} for the chat template alone: switch chat on.")
+            raise InputError(f"{what} for the chat template alone: ", Use(chat=""), ".")
 
     def alone(self) -> Settings:
         """The target decoding alone in the fastest way there is: what speedups are over."""

@@ -97,7 +97,7 @@ def test_options_without_a_name_are_refused(word):
 
 def test_what_is_for_chat_needs_chat():
     for given in (SYSTEM, {"template": {"a": 1}}):
-        with pytest.raises(InputError, match="switch chat on"):
+        with pytest.raises(InputError, match="for the chat template alone"):
             Settings(**given)
     for bad in ({"a": float("nan")}, {"a": object()}, {"a b": 1}, [1]):
         with pytest.raises(InputError, match="JSON"):

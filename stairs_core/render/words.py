@@ -76,6 +76,7 @@ def _use(choice: str, values: Sequence[str]) -> str | None:
 
 _CHOICES = {"drafter": "guesser", "backend": "way to compute the stairs"}
 _WAYS: dict[tuple[str, ...], str] = {
+    ("chat", ""): "switch “Chat template” on",
     ("draft", ""): "load a pair with one under “Models”",
     ("numerics", "fast"): "switch “Strict numerics” off",
     ("reference", "FILE"): "paste one as “Reference text”, or add a file of it",
