@@ -337,7 +337,11 @@ def _wire(demo: gr.Blocks, parts: dict[str, Any]) -> None:
     loaded = pick("head", "models", "preset", "model-notice", "spec", "load", "leave")
     own = {*pick("preset", "own")}
     done = parts["load"].click(asking(load), own, loaded, trigger_mode="once", **_QUIET)
-    who = [*dict.fromkeys(("notice", "kept", "lacking", "chat", *lanes.DRAFTING, *lanes.LAID_OUT))]
+    who = [
+        *dict.fromkeys(
+            ("notice", "kept", "lacking", "chat", "turn", *lanes.DRAFTING, *lanes.LAID_OUT)
+        )
+    ]
     priced = asking(preflight), asked, parts["preflight"]
     for ready in (described, done):
         # What the widgets hold by then, the link's guessers or others that were chosen meanwhile.
