@@ -135,7 +135,9 @@ class CostByPosition(Constant):
 
     def _seconds(self, drafted: int) -> float:
         """A step's, with so many guesses."""
-        return self._passes(drafted + 1) + self._draft * drafted
+        # Until the run says what a guess takes, what was measured before, at the run's level.
+        guess = self._draft if self._drafting else self._draft * self._passes.level
+        return self._passes(drafted + 1) + guess * drafted
 
     def _time(self, outcome: Outcome) -> None:
         """Learns what the step took, but of the first, which reads the prompt."""

@@ -230,6 +230,11 @@ class Passes:
         """Whether the run saw such passes itself, often enough to say what they cost."""
         return len(self._seen.get(tokens, ())) >= self._ENOUGH
 
+    @property
+    def level(self) -> float:
+        """What a pass of the run takes, in passes as they were measured before it."""
+        return statistics.median(self._levels) if self._levels else 1.0
+
     def __call__(self, tokens: int) -> float:
         """Seconds of a pass over that many tokens."""
         if self._anchors is None:
@@ -243,7 +248,7 @@ class Passes:
         groups = [self._seen[width] for width in widths]
         levels = monotone(([self._floor] if self._floor else []) + groups)
         self._least = levels.pop(0) if self._floor else 0.0
-        self._level = statistics.median(self._levels) if self._levels else 1.0
+        self._level = self.level
         told = [self._level * self._before.target(width) for width in widths]
         levels = [
             usual if 1 / self._noise < seconds / usual < self._noise else seconds
