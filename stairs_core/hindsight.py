@@ -1,4 +1,4 @@
-"""What the draft would have guessed, all along a text that is written (design, section 6).
+"""What the draft would have guessed, all along a text that is written.
 
 Greedy guesses depend on the text before them alone, so a run at any other K can be told from them:
 see ``metrics.what_if``.

@@ -20,7 +20,7 @@ from .ropes import UNLIMITED
 from .windows import Windows
 
 WIDTH = 8
-"""Tokens of every strict pass (design, section 5); more are fed in several.
+"""Tokens of every strict pass; more are fed in several.
 
 A model may name another ``strict_width``. MKL rounds the rows of a product alike only when they are
 a multiple of four.

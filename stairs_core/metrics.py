@@ -13,7 +13,7 @@ from .trace import Reason, Recording, Step
 from .turns import Reckoning, turns
 
 _CLOCK = 1.02
-"""Plain decoding against itself reads 1.00 within two per cent (design, section 6)."""
+"""Plain decoding against itself reads 1.00 within two per cent."""
 
 
 @dataclass(frozen=True, slots=True)
