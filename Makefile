@@ -1,4 +1,5 @@
 # make run: the page on http://127.0.0.1:7860.  make test: everything that CI checks.
+# make audit: asks PyPI's advisories about the lock.
 # make lock: renews requirements*.txt.  make newest, make oldest: the ends of pyproject's ranges.
 PYTHON ?= python3
 HOST ?= 127.0.0.1
@@ -8,20 +9,24 @@ PIP := python -m pip install --quiet --disable-pip-version-check
 BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable
 
 # What touches the libraries most: the engine, every family, custom_generate, the page's handlers.
-QUICK := $(addprefix tests/test_,custom_generate.py families.py encoded.py strict.py packed.py \
-	models.py bench.py widen.py app.py charts.py cli.py quiet.py)
+QUICK := $(addprefix tests/,contract/test_custom_generate.py contract/test_families.py \
+	forward/test_encoder_decoder.py forward/test_strict_numerics.py forward/test_packed_linear.py \
+	models/test_load.py measuring/test_bench.py models/test_widen.py web/test_app.py \
+	render/test_charts.py cli/test_cli.py test_quiet.py)
 ENDS := newest oldest
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.10 \
 	--no-header --annotation-style line
 RENEWED := made by "make lock" from the ranges in pyproject.toml
 
-.PHONY: run test lint format browser clean lock $(ENDS)
+.PHONY: run test lint format browser clean lock audit $(ENDS)
 
 run: .venv/app
-	HOST=$(HOST) PORT=$(PORT) $(BIN)/python app.py
+	HOST=$(HOST) PORT=$(PORT) $(if $(PAIR),STAIRS_PAIR="$(PAIR)") $(BIN)/python app.py
 
-test: .venv/dev browser lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --durations=10 $(PYTEST)
+# The lint runs beside the first tests.
+test: .venv/dev browser
+	$(MAKE) lint & LINT=$$!; \
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST) && wait $$LINT
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -40,6 +45,11 @@ browser:
 			apt-get install -qq -y --no-install-recommends $$name fonts-dejavu-core >/dev/null && exit 0; \
 		done; exit 1; \
 	fi
+
+# --strict: a package that the advisories cannot be asked about is a failure, and not a pass.
+audit:
+	test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/$(PIP) pip-audit; }
+	.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r requirements.txt -r requirements-dev.txt
 
 # torch's wheels name their own CUDA packages, exactly: left out here, any of them fits.
 lock:

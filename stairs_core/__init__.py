@@ -7,34 +7,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .engine import generate
+    from .decoding.engine import generate
     from .errors import InputError
-    from .inside import custom_generate
-    from .metrics import compare, fold
-    from .models import load_pair
-    from .pair import Pair
-    from .race import Runner
-    from .settings import Settings
+    from .integration.custom_generate import custom_generate
+    from .measuring.runner import Runner
+    from .models.load import fetch, load_pair
+    from .models.pair import Pair
+    from .settings.sampling import Sampling
+    from .settings.settings import Settings
+    from .traces.metrics import compare, fold
 
 _HOME = {
     "InputError": "errors",
-    "Pair": "pair",
-    "Runner": "race",
-    "Settings": "settings",
-    "compare": "metrics",
-    "custom_generate": "inside",
-    "fold": "metrics",
-    "generate": "engine",
-    "load_pair": "models",
+    "Pair": "models.pair",
+    "Runner": "measuring.runner",
+    "Sampling": "settings.sampling",
+    "Settings": "settings.settings",
+    "compare": "traces.metrics",
+    "custom_generate": "integration.custom_generate",
+    "fetch": "models.load",
+    "fold": "traces.metrics",
+    "generate": "decoding.engine",
+    "load_pair": "models.load",
 }
 
 __all__ = [
     "InputError",
     "Pair",
     "Runner",
+    "Sampling",
     "Settings",
     "compare",
     "custom_generate",
+    "fetch",
     "fold",
     "generate",
     "load_pair",

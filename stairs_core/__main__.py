@@ -8,7 +8,7 @@ from .quiet import hush
 def main() -> int:
     """Quiet first, since libraries warn while they are imported too."""
     hush()
-    from .cli import main
+    from .cli.main import main
 
     return main()
 

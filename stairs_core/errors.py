@@ -1,7 +1,8 @@
 """The exceptions that mean "the person can fix this", and how they name the fix.
 
-The command line, ``generate`` and the page call the same choice by different words. A sentence
-that names a choice holds it as a ``Use``, a ``Word`` or a ``Value``: each says it in its own.
+The command line, ``generate`` and the page name the same setting differently (``--drafter``,
+``drafter=``, "Drafter"). So a sentence that names a setting holds a ``Use``, a ``Word`` or a
+``Value`` in that place, which is worded where the message is shown.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from dataclasses import dataclass
 class InputError(ValueError):
     """Bad input. Its message is one sentence that names the fix, ready to be shown as it is.
 
-    ``parts``: of the sentence. As a string it is in the words of the command line.
+    ``parts``: the sentence, in order. ``str`` of it uses the command line's words.
     """
 
     def __init__(self, *parts: str | Use | Word | Value) -> None:
         super().__init__(*parts)
 
     def say(self, words: Words) -> str:
-        """The sentence in other words."""
+        """The sentence in the words of the command line, of ``generate`` or of the page."""
         return "".join(part if isinstance(part, str) else part.say(words) for part in self.args)
 
     def __str__(self) -> str:
@@ -29,9 +30,9 @@ class InputError(ValueError):
 
 
 class NoNumbers(InputError):
-    """A model whose logits are no numbers (NaN, or infinite where they are largest).
+    """A model's logits are NaN, or the largest one is infinite.
 
-    ``whose``: the model, in words. ``dtype``: what it was computed in, as torch or a person has it.
+    ``whose``: the model, in words. ``dtype``: what it was computed in; a torch dtype or its name.
     """
 
     def __init__(self, whose: str, dtype: object) -> None:
@@ -43,10 +44,11 @@ class NoNumbers(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What choices are called somewhere.
+    """What settings are called in one place: the command line, ``generate`` or the page.
 
-    ``word``: of a choice. ``values``: of some values of it, in a list that may end in the second
-    argument ("or"). ``use``: a clause that asks to set it so; None where it cannot be set there.
+    ``word``: the name of a setting. ``values``: names of some of its values, as a list; its third
+    argument, such as "or", comes before the last one. ``use``: a clause that asks to set it to one
+    of some values; None where it cannot be set in that place.
     """
 
     word: Callable[[str], str]
@@ -55,21 +57,21 @@ class Words:
 
 
 class Use:
-    """Ways out, of which any will do: ``Use(numerics="fast", drafter=("lookup", "suffix"))``."""
+    """Fixes, any of which will do: ``Use(numerics="fast", drafter=("lookup", "suffix"))``."""
 
-    __slots__ = ("ways",)
+    __slots__ = ("fixes",)
 
-    def __init__(self, **ways: str | tuple[str, ...]) -> None:
-        self.ways = {k: (v,) if isinstance(v, str) else v for k, v in ways.items()}
+    def __init__(self, **fixes: str | tuple[str, ...]) -> None:
+        self.fixes = {k: (v,) if isinstance(v, str) else v for k, v in fixes.items()}
 
     def say(self, words: Words) -> str:
-        clauses = [words.use(name, values) for name, values in self.ways.items()]
+        clauses = [words.use(name, values) for name, values in self.fixes.items()]
         return ", or ".join(filter(None, clauses)) or "choose other models"
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What a choice is called: "drafter"."""
+    """The name of a setting: ``Word("drafter")``."""
 
     choice: str
 
@@ -78,7 +80,7 @@ class Word:
 
 
 class Value:
-    """What values of a choice are called: ``Value("drafter", "layer-skip")``."""
+    """The names of some values of a setting: ``Value("drafter", "layer-skip")``."""
 
     __slots__ = ("choice", "values")
 
@@ -91,7 +93,7 @@ class Value:
 
 @contextmanager
 def speaking(words: Words) -> Iterator[None]:
-    """Says what is refused inside in these words; decorates a function too."""
+    """Words every InputError raised inside in these words. Also usable as a decorator."""
     try:
         yield
     except InputError as e:
@@ -99,7 +101,7 @@ def speaking(words: Words) -> Iterator[None]:
 
 
 def listed(names: list[str], last: str) -> str:
-    """``a, b or c``, for "or" as ``last``; ``a, b, c`` for none."""
+    """``a, b or c`` where ``last`` is "or"; ``a, b, c`` where it is empty."""
     *others, end = names
     return f"{', '.join(others)} {last} {end}" if others and last else ", ".join(names)
 

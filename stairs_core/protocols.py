@@ -1,4 +1,4 @@
-"""What the loop and its parts say to each other. In-process values may carry tensors."""
+"""The values that the loop and its parts exchange, and what each part must be able to do."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from .trace import Origin
+from .traces.records import Origin
 
 if TYPE_CHECKING:
     import torch
 
-    from .pair import Pair
-
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A guess: token ids, and who made it (a word for the trace).
+    """Drafted token ids, N of them, and their ``source``: a word for the trace.
 
     ``parents``: for a tree, the index of the token that each one follows, -1 for the text; a token
-    comes after its parent. None for a chain. ``probs``: [N, vocabulary], the law that each token
-    was drawn from; None where nothing was drawn. ``origins``: where copied tokens stood.
-    ``probe``: how many of the last tokens are no guesses, but there for the target to read, so that
-    the drafter learns what it says of them. ``rows``: [vocabulary] each, the draft's logits behind
-    every guess, for the record; None where no model made them in the target's tokens.
+    comes after its parent. None for a chain. ``probs``: [N, vocabulary], q: the distribution that
+    each token was sampled from; None where they were not sampled. ``origins``: where copied tokens
+    were copied from. ``probe``: how many of the last tokens are not guesses; the target reads them
+    only so that the drafter gets its logits there. ``rows``: [vocabulary] for each guess, the
+    draft's logits that it was chosen from, for the trace; None where no model gave logits over the
+    target's vocabulary.
+
+    >>> tree = Proposal([5, 8, 6], parents=[-1, -1, 0])  # 5 or 8 follows the text; 6 follows 5
+    >>> [tree.branch(row) for row in range(4)]
+    [[], [5], [8], [5, 6]]
     """
 
     tokens: list[int]
@@ -40,11 +43,11 @@ class Proposal:
 
     @property
     def follows(self) -> Sequence[int]:
-        """The parents, of a chain too."""
+        """The parents; for a chain, each token follows the one before."""
         return range(-1, len(self.tokens) - 1) if self.parents is None else self.parents
 
     def branch(self, row: int) -> list[int]:
-        """The drafted tokens that lead to ``row``: none to row 0, the text itself."""
+        """The drafted tokens that ``row`` comes after: none for row 0, else up to token row - 1."""
         found, at = [], row - 1
         while at >= 0:
             found.append(self.tokens[at])
@@ -53,27 +56,33 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the target makes of a proposal of N guesses.
+class Acceptance:
+    """Which of N guesses the target accepts.
 
-    ``path``: the indices of the guesses that hold, each following the one before. ``own``: the
-    target's own token after them. ``predictions``: what it finds most likely, one a row (N + 1);
-    ``margins``: the best logit minus the second best there.
+    ``path``: the indices of the accepted guesses, each following the one before. ``next_token``:
+    the token that the target puts after them. ``predictions``: the target's most likely token after
+    each of the N + 1 rows; ``margins``: its logit minus the second best.
     """
 
     path: list[int]
-    own: int
+    next_token: int
     predictions: list[int]
     margins: list[float]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a proposal.
+    """The result of one step, for the drafter and the length policy to learn from.
 
-    ``path``: the indices of the accepted tokens. ``committed``: the ids added to the text, the
-    target's own last. ``logits``: [N + 1, vocabulary], the target's, one a row, probes included.
-    The seconds are the engine clock's.
+    ``path``: the indices of the accepted guesses. ``committed``: the ids added to the text: those
+    guesses, then the target's next token, cut where the text ends. ``logits``: [N + 1, vocabulary],
+    the target's, after the text and after each proposed token, probes included. Seconds are the
+    engine clock's.
+
+    ``hidden``: [tokens, layers, width], the target's hidden states of the layers that the drafter
+    reads, at the positions that this step added to the certain text, in order (in the first step
+    also those of the prompt). So every position is given once, except the last, which the target
+    has not read yet. None for a drafter that reads no layers.
     """
 
     proposal: Proposal
@@ -82,6 +91,7 @@ class Outcome:
     logits: torch.Tensor
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
+    hidden: torch.Tensor | None = None
 
     @property
     def accepted(self) -> int:
@@ -89,93 +99,95 @@ class Outcome:
 
     @property
     def tree(self) -> tuple[int, ...] | None:
-        """The parents of the guesses, for the trace; None for a chain."""
-        parents = self.proposal.parents
-        return None if parents is None else tuple(parents[: len(self.proposal.guesses)])
+        """The parents of the guesses, for the trace; None for a chain, also for one to which
+        nothing but probes is attached."""
+        proposal = self.proposal
+        parents = proposal.follows[: len(proposal.guesses)]
+        chain = proposal.probe > 0 and [*parents] == [*range(-1, len(parents) - 1)]
+        return None if proposal.parents is None or chain else tuple(parents)
 
 
-Text = Callable[[], list[int]]
-"""A text that is only read where it is asked for: reading it may mean to wait for a device."""
+LazyIds = Callable[[], list[int]]
+"""Makes a text's ids when called. Calling it may wait for the device to compute the last ones."""
 
 
-class Choice(Protocol):
-    """How tokens are chosen from logits, by the draft and by the target."""
+class Sampler(Protocol):
+    """Chooses tokens from logits, for the draft and for the target."""
 
     exactness: str
 
-    def law(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
-        """[n, vocabulary]: the probabilities of what may follow each of n texts."""
+    def probs(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
+        """[n, vocabulary]: the distribution of the next token of each of n texts."""
         ...
 
-    def draw(self, text: Text, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """A draft's token (no dimensions) to follow the text, and the law [vocabulary] that it was
-        drawn from: None where its dice, if there are any, are the target's too.
+    def sample(
+        self, text: LazyIds, logits: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """A draft token to follow the text (a tensor without dimensions), and q [vocabulary], the
+        distribution that it was sampled from. q is None where acceptance does not need it: greedy
+        decoding, or draft and target sharing their random numbers.
 
         ``logits``: [vocabulary].
         """
         ...
 
-    def judge(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Verdict:
-        """``logits``: [N + 1, vocabulary], the target's."""
+    def accept(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> Acceptance:
+        """Which guesses the target accepts. ``logits``: [N + 1, vocabulary], the target's."""
         ...
 
 
 class Drafter(Protocol):
-    """Guesses tokens. ``doubts``: it asks ``length.go_on`` after each token that it drafts."""
+    """Guesses the next tokens. Facts about it stand in ``settings/methods.py``.
+
+    ``reads_layers``: the layers of the target whose hidden states ``observe`` gets, each named by
+    how many layers have run. () for most drafters; then no hidden states are kept.
+    """
 
     name: str
-    uses_draft_model: bool
-    doubts: bool
+    reads_layers: tuple[int, ...]
 
     def propose(self, context: list[int], k: int) -> Proposal:
         """At most ``k`` >= 0 guesses to follow ``context``, which holds at least one token."""
         ...
 
     def observe(self, outcome: Outcome) -> None:
-        """Told after every step."""
+        """Called after every step."""
         ...
 
 
 class LengthPolicy(Protocol):
-    """How many tokens to draft. ``go_on``: None, or asked after each drafted token.
+    """Decides how many tokens to draft.
 
-    It is given the probability that the drafter gave to the token, and answers whether to draft
-    another. Drafters without probabilities do not ask.
+    ``keep_drafting``: called after each drafted token with the draft's probability of it; returns
+    whether to draft another. None for a policy that does not depend on it. Only drafters that
+    report their confidence (``settings.methods``) call it.
     """
 
     @property
-    def go_on(self) -> Callable[[float], bool] | None: ...
+    def keep_drafting(self) -> Callable[[float], bool] | None: ...
 
     def next(self) -> int:
-        """Tokens to draft in the step that begins, at most."""
+        """The most tokens to draft in the step that begins. Called once a step."""
         ...
 
     def observe(self, outcome: Outcome) -> None:
-        """Told after every step."""
+        """Called after every step."""
         ...
 
 
 class Verifier(Protocol):
-    """The target's side of the stairs."""
+    """Runs the target over the text and a proposal."""
 
     def __call__(self, context: list[int], proposal: Proposal) -> torch.Tensor:
-        """[N + 1, vocabulary]: logits after ``context``, then after each token of the guess."""
+        """[N + 1, vocabulary]: logits after ``context``, then after each proposed token."""
         ...
 
+    def read_layers(self, layers: Sequence[int]) -> None:
+        """From now on, keep the hidden states of these layers of the target."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A text that may be copied from."""
-
-    name: str
-    ids: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """What a drafter is built from, for one run."""
-
-    pair: Pair
-    length: LengthPolicy
-    choice: Choice
-    references: Sequence[Document] = ()
+    def hidden(self, context: list[int], committed: list[int], first: int) -> torch.Tensor | None:
+        """[tokens, layers, width]: the hidden states of these layers over ``context`` and
+        ``committed``, from position ``first`` on, without the last token, which the target has not
+        read yet. None where no layers are read."""
+        ...

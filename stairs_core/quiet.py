@@ -1,4 +1,4 @@
-"""The libraries' progress bars, notices and warnings, kept off the terminal and the page's log."""
+"""Keeps the libraries' progress bars, notices and warnings off the terminal and the page's log."""
 
 from __future__ import annotations
 
@@ -13,28 +13,27 @@ _LEVELS = {
     "HF_HUB_VERBOSITY": "error",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
 }
-"""Read when these libraries are imported."""
+"""Environment variables that these libraries read when they are imported."""
 
 
 def hush() -> None:
-    """Of libraries, only errors are printed from here on; ``STAIRS_DEBUG=1`` leaves them as loud
-    as they are.
+    """From here on, libraries print errors only. ``STAIRS_DEBUG=1`` changes nothing.
 
-    For programs, first of all that they do: how loud a library is in another's program is not ours
-    to say.
+    Our programs call this first of all, before they import these libraries. Importing
+    ``stairs_core`` does not call it: another program decides for itself what it prints.
     """
     if os.environ.get("STAIRS_DEBUG") == "1":
         return
     for name, level in _LEVELS.items():
         os.environ.setdefault(name, level)
-    logging.captureWarnings(True)  # to the logger py.warnings, whatever filters a library sets
-    if logging.lastResort:  # what prints for loggers that nobody has given a handler
+    logging.captureWarnings(True)  # to the logger py.warnings, whatever filters libraries set
+    if logging.lastResort:  # prints for loggers without a handler
         logging.lastResort.setLevel(logging.ERROR)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """While a pair is loaded, or transformers decodes beside us. Errors still come through."""
+    """Silences transformers while it loads or decodes. Errors are still printed."""
     from transformers.utils import logging as notices
 
     level = notices.get_verbosity()
@@ -42,7 +41,7 @@ def quiet() -> Iterator[None]:
     notices.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # Advice, such as to install something else; what will break later is another kind.
+            # UserWarnings are advice, such as to install something; deprecations are still shown.
             warnings.filterwarnings("ignore", category=UserWarning, module="transformers")
             yield
     finally:

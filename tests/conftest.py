@@ -1,22 +1,21 @@
-"""What many tests share: a tiny pair of models, the same on every machine, and ``--slow``."""
+"""Fixtures that many tests share, tiny pairs of models above all, and the option ``--slow``."""
 
 from __future__ import annotations
 
-import json
+import gc
 import os
 from pathlib import Path
 
 import pytest
+from tiny_models import make_model, perturb, save_pair
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-ROOT = Path(__file__).resolve().parent.parent
-WORDS = [
-    "Once upon a time there was a small fox who had a key.",
-    "The fox ran to the river and sang: «été, naïve, 你好, 🦊🔑»!",
-    "<b>Tags</b>, ${braces} and {{more}} are text like any other.",
-]
+
+LONG = ("contract", "page", "training", "measuring", "decoding", "drafters", "cli", "models")
+"""Folders of the files that take longest, which come first: two workers then end together. The
+browser's come after the lint, which ``make test`` runs beside the first tests."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,105 +27,37 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    places = {folder: place for place, folder in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="needs --slow"))
 
 
-def make_tokenizer(extra: str = ""):
-    """A byte-level BPE of 320 entries, so that a character outside ASCII takes several tokens."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    inner = Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=320,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    inner.train_from_iterator([*WORDS, extra], trainer)
-    end = "<|endoftext|>"
-    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=end, bos_token=end)
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the libraries stay: garbage is not looked for among their objects again and again
 
 
-def make_pieces():
-    """As Llama 2 has it: a space before every text, bytes in words, a start and an end; 400."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
+@pytest.fixture(scope="session", autouse=True)
+def brief_timing():
+    """Passes are timed for a moment only. The seconds that they are timed for otherwise."""
+    from stairs_core.measuring import pass_timing
 
-    inner = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    space = normalizers.Replace(" ", "\u2581")
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), space])
-    back = decoders.Replace("\u2581", " ")
-    inner.decoder = decoders.Sequence(
-        [back, decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    marks = ["<unk>", "<s>", "</s>"]
-    names = [*marks, *(f"<0x{i:02X}>" for i in range(256))]
-    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=names, show_progress=False)
-    words = [word for line in WORDS[:1] * 3 for word in line.split()]
-    inner.train_from_iterator(words, trainer)
-    raw = json.loads(inner.to_str())
-    raw["model"]["byte_fallback"] = True  # the trainer has forgotten it
-    raw["added_tokens"] = [t for t in raw["added_tokens"] if t["content"] in marks]
-    inner = Tokenizer.from_str(json.dumps(raw))
-    inner.post_processor = processors.TemplateProcessing("<s> $A", None, [("<s>", 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    seconds = pass_timing._SECONDS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pass_timing, "_SECONDS", 0.05)
+        patch.setattr(pass_timing, "_LEAST", 1)
+        yield seconds
 
 
-def make_model(layers: int = 2, seed: int = 0, **changes):
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+@pytest.fixture
+def usual_timing(brief_timing, monkeypatch):
+    """Passes are timed for as long as a person's are."""
+    from stairs_core.measuring import pass_timing
 
-    config = LlamaConfig(
-        vocab_size=changes.pop("vocab_size", 320),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=256,
-        eos_token_id=0,
-        bos_token_id=0,
-        pad_token_id=None,
-        **changes,
-    )
-    torch.manual_seed(seed)
-    model = LlamaForCausalLM(config).eval()
-    for name, weight in model.named_parameters():
-        if weight.dim() > 1:
-            # Larger than at the start of training, so that the most likely token keeps changing.
-            torch.nn.init.normal_(weight, std=0.25 if "embed" not in name else 1.0)
-    return model
-
-
-def perturb(model, strength: float = 0.12, seed: int = 1):
-    """A twin that mostly agrees: the stand-in for a draft."""
-    import copy
-
-    import torch
-
-    twin = copy.deepcopy(model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in twin.parameters():
-            noise = torch.randn(weight.shape, generator=generator)
-            weight.add_(noise * weight.std().nan_to_num(0.0) * strength)
-    return twin
-
-
-def save_pair(folder: Path, target, draft, tokenizer=None) -> Path:
-    tokenizer = tokenizer or make_tokenizer()
-    for name, model in (("target", target), ("draft", draft)):
-        model.save_pretrained(folder / name)
-        tokenizer.save_pretrained(folder / name)
-    return folder
+    monkeypatch.setattr(pass_timing, "_SECONDS", brief_timing)
+    monkeypatch.setattr(pass_timing, "_LEAST", 4)
 
 
 @pytest.fixture(scope="session")
@@ -138,17 +69,29 @@ def tiny_pair_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_pair(tiny_pair_dir: Path):
-    from stairs_core.models import load_pair
+    from stairs_core.models.load import load_pair
 
     return load_pair(str(tiny_pair_dir), device="cpu", dtype="float32", compile="off")
 
 
+@pytest.fixture
+def unmeasured(tiny_pair, monkeypatch):
+    """The same pair, of whose passes none has been timed; what the test times is forgotten."""
+    from dataclasses import replace
+    from weakref import WeakKeyDictionary
+
+    from stairs_core.measuring import pass_timing
+
+    monkeypatch.setattr(pass_timing, "_KNOWN", WeakKeyDictionary())
+    return replace(tiny_pair)
+
+
 @pytest.fixture(scope="session")
 def lean_pair(tiny_pair):
-    """The same pair in our own forward pass (see ``stairs_core.lean``)."""
+    """The same pair in our own forward pass (see ``stairs_core.forward.lean_llama``)."""
     from dataclasses import replace
 
-    from stairs_core.lean import LeanLlama
+    from stairs_core.forward.lean_llama import LeanLlama
 
     return replace(
         tiny_pair,
@@ -165,7 +108,7 @@ def looping(tiny_pair, tmp_path_factory):
     """
     import torch
 
-    from stairs_core.models import load_pair
+    from stairs_core.models.load import load_pair
 
     models = [make_model(seed=2), make_model(layers=1, seed=3)]
     for layer in models[0].model.layers:

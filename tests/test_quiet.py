@@ -6,9 +6,9 @@ import os
 
 import pytest
 from browsing import LIVE, RUNNING, opened, ready, run
-from conftest import make_model, perturb, save_pair
 from playwright.sync_api import expect
 from shell import python
+from tiny_models import make_model, perturb, save_pair
 
 pytest_plugins = ["visits"]
 
@@ -35,7 +35,8 @@ def shell(**more: str) -> dict[str, str]:
     [
         "run --prompt Once --max-new-tokens 8 --k 3",
         "race --prompt Once --max-new-tokens 8 --numerics strict --check",
-        "bench --count 1 --repeats 1 --ks 3 --drafters model --against transformers",
+        "bench --count 1 --repeats 1 --max-new-tokens 16 --ks 3 --drafters model "
+        "--against transformers",
     ],
 )
 def test_a_command_prints_no_warning(words, tiny_pair_dir):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 import textwrap
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-from stairs_core import cli, drafters, models
+from stairs_core.cli import main
+from stairs_core.models import hub, load
+from stairs_core.settings import methods
+from stairs_core.settings.known import KNOWN
 
-ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-HEAD = dict(line.split(": ", 1) for line in README.split("---\n")[1].splitlines())
+LINES = README.split("---\n")[1].splitlines()
+HEAD = dict(line.split(": ", 1) for line in LINES if ": " in line)
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [
     shlex.split(part, comments=True)
@@ -32,13 +35,13 @@ def code(heading: str) -> str:
 
 
 def test_the_loop_is_the_engine_s_own():
-    engine = (ROOT / "stairs_core" / "engine.py").read_text(encoding="utf-8")
+    engine = (ROOT / "stairs_core" / "decoding" / "engine.py").read_text(encoding="utf-8")
     assert textwrap.indent(code("The loop"), "    ") in engine
     assert "for " in code("The loop")
 
 
 def test_the_python_runs(tiny_pair, monkeypatch, capsys):
-    monkeypatch.setattr(models, "load_pair", lambda: tiny_pair)
+    monkeypatch.setattr(load, "load_pair", lambda: tiny_pair)
     names: dict = {}
     exec(compile(code("From Python"), "README.md", "exec"), names)
     out = capsys.readouterr().out
@@ -78,7 +81,7 @@ def stairs_commands() -> list[list[str]]:
 
 @pytest.mark.parametrize("words", stairs_commands(), ids=" ".join)
 def test_stairs_commands_are_accepted(words):
-    assert cli.parser().parse_args(words).command
+    assert main.parser().parse_args(main._joined(words)).command
 
 
 def test_every_stairs_command_is_named():
@@ -88,9 +91,9 @@ def test_every_stairs_command_is_named():
 
 def test_every_drafter_is_named():
     section = README.split("## Who guesses")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == set(drafters.NAMES)
-    methods = (ROOT / "stairs_core" / "drafters" / "README.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"\[`([\w-]+)`\]", methods)) == set(drafters.NAMES) - {"none"}
+    assert set(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == set(methods.NAMES)
+    table = (ROOT / "stairs_core" / "drafters" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\[`([\w-]+)`\]", table)) == set(methods.NAMES) - {"none"}
 
 
 def test_named_options_exist():
@@ -101,7 +104,7 @@ def test_named_options_exist():
         given = [f"{o}=1" if o in numbers else o for o in section.split()]
         flags = {"--chat", "--check", "--json"}
         words = [o if o in flags or "=" in o else f"{o}=auto" for o in given]
-        assert cli.parser().parse_args([command, "--prompt", "x", *words]).command
+        assert main.parser().parse_args([command, "--prompt", "x", *words]).command
 
 
 def test_files_named_exist():
@@ -128,6 +131,33 @@ def test_the_head_suits_a_space():
     assert {HEAD["colorFrom"], HEAD["colorTo"]} <= colors
 
 
+def test_a_space_has_the_models_by_name_before_it_starts():
+    """As Spaces read it: an id, files with commas between, a commit."""
+    import yaml
+
+    preloaded = [line.split(" ") for line in yaml.safe_load("\n".join(LINES))["preload_from_hub"]]
+    assert [(id, commit) for id, _, commit in preloaded] == [
+        (known.id, known.commit) for known in KNOWN.values()
+    ]
+    for _, files, _ in preloaded:
+        names = files.split(",")
+        assert {"config.json", "tokenizer.json", "model.safetensors"} <= {*names}
+        assert not [n for n in names if not hub.used_beside_weights(n) and "model" not in n]
+
+
 def test_it_opens_with_a_picture():
     body = README.split("---\n", 2)[2].lstrip()
     assert body.startswith("![")
+
+
+def test_the_map_of_the_house_names_what_there_is():
+    core = ROOT / "stairs_core"
+    words = (core / "README.md").read_text(encoding="utf-8")
+    paths = [n for n in re.findall(r"`([^`\s]+)`", words) if "/" in n or n.endswith((".py", ".js"))]
+    assert len(paths) > 40
+    homes = core, ROOT, core / "settings"
+    assert [n for n in paths if not any((home / n).exists() for home in homes)] == []
+    listed = {n.rstrip("/") for n in re.findall(r"\[`([\w./]+)`\]", words)}
+    rooms = {p.name for p in core.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert listed >= rooms
+    assert words.count("\n") < 80, "a page at most"

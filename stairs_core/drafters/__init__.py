@@ -1,123 +1,65 @@
-"""The registry of drafters. A method is one file in this folder and one line here."""
+"""The drafters: each method is one file here and one line of the registry, settings/methods.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, Use
+from ..settings.methods import FREE, REGISTRY
 
 if TYPE_CHECKING:
-    from ..lane import Lane
-    from ..protocols import Drafter, Kit
+    from collections.abc import Callable, Sequence
+
+    import torch
+
+    from ..forward.cached_model import CachedModel
+    from ..models.pair import Pair
+    from ..protocols import Drafter, LengthPolicy, Proposal, Sampler
+    from ..text.tokens import Document
 
 
 @dataclass(frozen=True, slots=True)
-class Method:
-    """What can be said of a drafter without loading it. ``label``: who guesses, in a few words.
+class DrafterInputs:
+    """What a drafter is built from, for one run.
 
-    ``tree``: whether it guesses trees. ``references``: whether it reads reference texts.
-    ``draft``: whether it asks a draft model, of the target's tokenizer or of any. ``skips``:
-    whether it leaves out layers of the target.
+    ``length``: the run's policy, for its ``keep_drafting``. ``sampler``: chooses draft tokens.
+    ``references``: texts to copy from.
     """
 
-    label: str
-    words: str
-    tree: bool = False
-    references: bool = False
-    draft: Literal["no", "same", "any"] = "no"
-    skips: bool = False
+    pair: Pair
+    length: LengthPolicy
+    sampler: Sampler
+    references: Sequence[Document] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
-    """Why a pair cannot use a drafter, as a clause. ``but``: backends with which it can."""
+def build(name: str, inputs: DrafterInputs) -> Drafter:
+    """A new drafter, for one run. Raises InputError when ``inputs`` lack what it needs.
 
-    why: str
-    but: tuple[str, ...] = ()
-
-
-REGISTRY = {
-    "none": Method("nobody", "no guesses: the target decodes alone, through the same loop"),
-    "model": Method(
-        "the draft model",
-        "a small model of the same tokenizer guesses K tokens, one after another",
-        draft="same",
-    ),
-    "tree": Method(
-        "the draft model, a tree",
-        "the draft model's K likeliest tokens, several ways where it doubts",
-        tree=True,
-        draft="same",
-    ),
-    "hybrid": Method(
-        "copying, else the draft model",
-        "copies where the text repeats itself at length, else asks the draft model",
-        draft="same",
-    ),
-    "lookup": Method(
-        "copying from the text", "copies what followed the last tokens where they stood before"
-    ),
-    "suffix": Method(
-        "copying the longest match",
-        "copies after the longest end of the text that stood before, or in references",
-        references=True,
-    ),
-    "reference": Method(
-        "copying from references",
-        "copies what follows the last tokens in the texts of --reference",
-        references=True,
-    ),
-    "recycle": Method(
-        "recycled tokens",
-        "what the target found likely after a token when it last read it",
-        tree=True,
-    ),
-    "lookahead": Method(
-        "lookahead", "n-grams from a window in which the target writes ahead", tree=True
-    ),
-    "jacobi": Method("Jacobi decoding", "what the target said behind a guess that did not hold"),
-    "layer-skip": Method(
-        "the target, layers skipped",
-        "the target itself without some of its layers' parts; no second model",
-        skips=True,
-    ),
-    "reencode": Method(
-        "a draft, encoded anew",
-        "a small model of any tokenizer guesses; its text is encoded anew",
-        draft="any",
-    ),
-    "shared": Method(
-        "a draft, shared tokens",
-        "a small model of another tokenizer guesses among the tokens that both have",
-        draft="any",
-    ),
-}
-NAMES = tuple(REGISTRY)
-FREE = ("lookup", "suffix")
-"""What any target can use, and any text: they need no more than that."""
-
-
-def build(name: str, kit: Kit) -> Drafter:
-    """A drafter with no state but its own, for one run at a time.
-
-    The module is imported here and not above, so that names can be checked without torch.
-    Raises InputError when the kit lacks what the drafter needs.
+    Its module is imported here, not above, so that names can be checked without loading torch.
     """
-    return import_module(f".{name.replace('-', '_')}", __package__).build(kit)
+    return import_module(f".{name.replace('-', '_')}", __package__).build(inputs)
 
 
-def draft_lane(kit: Kit, *, any_tokenizer: bool = False) -> Lane:
-    """A lane of the pair's draft model, in the target's ids, or in its own if ``any_tokenizer``.
+def writing(name: str, pair: Pair) -> Pair:
+    """The pair whose target writes the text: the given one, except for a lossy method."""
+    if not REGISTRY[name].lossy:
+        return pair
+    return import_module(f".{name.replace('-', '_')}", __package__).writes(pair)
 
-    Raises InputError when it has none, naming other ways, and unless ``any_tokenizer`` when ids
-    mean other tokens to it.
+
+def cached_draft(inputs: DrafterInputs, *, any_tokenizer: bool = False) -> CachedModel:
+    """The pair's draft model with a KV cache. It takes the target's ids, or its own tokenizer's if
+    ``any_tokenizer``.
+
+    Raises InputError when the pair has no draft, and, unless ``any_tokenizer``, when the draft's
+    ids mean other tokens than the target's.
     """
-    from ..lane import Lane
-    from ..translate import difference
+    from ..forward.cached_model import CachedModel
+    from ..text.cross_tokenizer import difference
 
-    pair = kit.pair
+    pair = inputs.pair
     if pair.draft is None:
         raise InputError(
             f"{pair.target_name} has no draft model: ", Use(draft="", drafter=FREE), "."
@@ -130,4 +72,33 @@ def draft_lane(kit: Kit, *, any_tokenizer: bool = False) -> Lane:
             Use(drafter=("shared", "reencode")),
             ".",
         )
-    return Lane(pair.stranger if any_tokenizer else pair.guesser)
+    return CachedModel(pair.stranger if any_tokenizer else pair.guesser)
+
+
+def chain(
+    inputs: DrafterInputs,
+    name: str,
+    context: list[int],
+    count: int,
+    logits: Callable[[list[int]], torch.Tensor],
+) -> Proposal:
+    """At most ``count`` tokens after ``context``, an EOS being the last one. ``logits``: called
+    with the tokens so far; returns those of the next one, [vocabulary]."""
+    import torch
+
+    from ..protocols import Proposal
+
+    tokens: list[int] = []
+    probs: list[torch.Tensor] = []
+    rows: list[torch.Tensor] = []
+    keep_drafting = inputs.length.keep_drafting
+    while len(tokens) < count:
+        rows.append(row := logits(tokens))
+        token, q = inputs.sampler.sample(lambda: context + tokens, row)
+        probs += [] if q is None else [q]
+        tokens.append(int(token))
+        if tokens[-1] in inputs.pair.eos_ids:
+            break
+        if keep_drafting and not keep_drafting(float((row.softmax(-1) if q is None else q)[token])):
+            break
+    return Proposal(tokens, name, probs=torch.stack(probs) if probs else None, rows=rows)

@@ -1,9 +1,9 @@
-"""The target itself guesses, without some of its attention and MLP sublayers.
+"""The target itself drafts, without some of its attention and MLP sublayers.
 
-SWIFT (Xia et al. 2024, arXiv 2410.06916): no second model, and nothing is trained. What can best be
-left out is searched while the text is written; the first and the last layer stay whole. The
-original tries a set at every step, on a window of 50 tokens, and has every 25th chosen by Bayesian
-optimisation; here it is every fourth step, a random set or a neighbour of the best one.
+SWIFT (Xia et al. 2024, arXiv 2410.06916): no second model, no training. Which sublayers to skip is
+searched during the run; the first and the last layer are never skipped. The original tries a set at
+every step, on a window of 50 tokens, every 25th chosen by Bayesian optimisation; here a set is
+tried every fourth step: a random one, or a neighbour of the best.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ from typing import Any
 
 import torch
 
-from ..lane import Lane
-from ..protocols import Kit, Outcome, Proposal
-from ..skipping import skip
+from ..forward.cached_model import CachedModel
+from ..forward.layer_skip_view import skip
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs
 
 RATIO = 0.45
-"""Of the inner layers' sublayers, how many are left out."""
+"""The share of the inner layers' sublayers that is skipped."""
 SAMPLE, BEFORE = 32, 96
-"""Tokens of the text on which sets are compared, and tokens before them that are read, at most."""
+"""Tokens of the text that sets are compared on, and the most tokens read before those."""
 EVERY, PATIENCE, ENOUGH = 4, 30, 0.93
-"""Steps between two tries; tries without a gain, or share of tokens, that end the search."""
+"""Steps between two tries. The search ends after so many tries without a gain, or when the best set
+predicts this share of the tokens."""
 ATTENTION, MLP = "attention", "MLP"
 
 Skipped = frozenset[tuple[int, str]]
-"""Sublayers that are left out: of which layer, and which of its two."""
+"""The sublayers that are skipped: (layer, ATTENTION or MLP) each."""
 
 
 class Search:
-    """Looks for the set that changes least of what the target says. ``best``: of those tried."""
+    """Searches for the set to skip that changes the fewest of the target's predictions.
+
+    ``best``: the best set so far.
+    """
 
     def __init__(self, target: Any) -> None:
         self._target = target
@@ -48,14 +53,15 @@ class Search:
     def done(self) -> bool:
         return self._score >= ENOUGH or self._idle >= PATIENCE
 
-    def lane(self) -> Lane:
-        return Lane(self._view(self.best))
+    def draft(self) -> CachedModel:
+        """The target without the best set, with an empty cache."""
+        return CachedModel(self._view(self.best))
 
     def step(self, text: list[int]) -> bool:
-        """Tries another set in one pass; whether it is the best now.
+        """Tries another set in one pass; returns whether it is the best now.
 
-        All are tried on the end that ``text`` had at the first step, so that shares can be
-        compared. That step finds out the share of the set that the search starts from.
+        All sets are tried on the end that ``text`` had in the first call, so that their shares can
+        be compared. The first call only measures the set that the search starts from.
         """
         if not self._sample:
             self._sample = text[-SAMPLE - BEFORE :]
@@ -78,11 +84,11 @@ class Search:
         return self.best - {back} | {out}
 
     def _share(self, skipped: Skipped) -> float:
-        """Of the sample's last tokens, how many the target would write without ``skipped``."""
-        lane = Lane(self._view(skipped), cached=False)
-        said = lane.logits(self._sample[:-1], SAMPLE).argmax(-1)
-        text = torch.tensor(self._sample[-SAMPLE:], device=said.device)
-        return float((said == text).float().mean())
+        """The share of the sample's last tokens that the target predicts without ``skipped``."""
+        model = CachedModel(self._view(skipped), cached=False)
+        predicted = model.logits(self._sample[:-1], SAMPLE).argmax(-1)
+        text = torch.tensor(self._sample[-SAMPLE:], device=predicted.device)
+        return float((predicted == text).float().mean())
 
     def _view(self, skipped: Skipped) -> Any:
         attentions, mlps = ({i for i, of in skipped if of == part} for part in (ATTENTION, MLP))
@@ -91,36 +97,37 @@ class Search:
 
 class LayerSkipDrafter:
     name = "layer-skip"
-    uses_draft_model = False
-    doubts = True
+    reads_layers = ()
 
-    def __init__(self, kit: Kit) -> None:
-        self._kit = kit
-        self._search = Search(kit.pair.target)
-        self._lane = self._search.lane()
+    def __init__(self, inputs: DrafterInputs) -> None:
+        self._inputs = inputs
+        self._search = Search(inputs.pair.target)
+        self._draft = self._search.draft()
         self._context: list[int] = []
         self._steps = self._written = 0
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        """At most ``k`` tokens; a guessed end of text is the last one."""
-        kit, self._context = self._kit, context
-        written = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
+        """At most ``k`` tokens; a drafted EOS is the last one."""
+        inputs, self._context = self._inputs, context
+        written = self._draft.write(
+            context, k, inputs.sampler, inputs.pair.eos_ids, inputs.length.keep_drafting
+        )
         tokens, probs, rows = written
         return Proposal(tokens, self.name, probs=probs, rows=rows)
 
     def observe(self, outcome: Outcome) -> None:
-        """Now and then tries another set, once there is text of the target's own to try it on.
+        """Every few steps tries another set, once the target has written enough text to try it on.
 
-        This takes place here so that it is not counted as time for drafting.
+        Done here rather than in ``propose``, so that it does not count as drafting time.
         """
         self._steps += 1
         self._written += len(outcome.committed)
         if self._written < SAMPLE or self._steps % EVERY or self._search.done:
             return
         if self._search.step(self._context + outcome.committed):
-            self._lane = self._search.lane()  # the old one's cache holds other numbers
+            self._draft = self._search.draft()  # with an empty cache: the old keys do not fit
 
 
-def build(kit: Kit) -> LayerSkipDrafter:
-    kit.pair.require_skipping()
-    return LayerSkipDrafter(kit)
+def build(inputs: DrafterInputs) -> LayerSkipDrafter:
+    inputs.pair.require_skipping()
+    return LayerSkipDrafter(inputs)

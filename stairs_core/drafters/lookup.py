@@ -1,19 +1,19 @@
-"""Copies what followed the last tokens where they stood before: prompt lookup, no second model.
+"""Prompt lookup: finds the text's last n-gram earlier in the text, and copies what followed it.
 
-Apoorv Saxena's prompt lookup decoding, as in transformers' ``PromptLookupCandidateGenerator``: runs
-of three tokens, then two, then one; the most recent place wins.
+Apoorv Saxena's prompt lookup decoding, as in transformers' ``PromptLookupCandidateGenerator``:
+n-grams of three tokens, then two, then one; the most recent occurrence is taken. No second model.
 """
 
 from __future__ import annotations
 
-from ..ngrams import NGrams
-from ..protocols import Kit, Outcome, Proposal
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs
+from .search.ngrams import NGrams
 
 
 class LookupDrafter:
     name = "lookup"
-    uses_draft_model = False
-    doubts = False
+    reads_layers = ()
 
     def __init__(self) -> None:
         self._ngrams = NGrams()
@@ -23,8 +23,8 @@ class LookupDrafter:
         return Proposal(copy.tokens, self.name, origins=copy.origins)
 
     def observe(self, outcome: Outcome) -> None:
-        """Nothing to learn: the text itself is the memory."""
+        """Nothing to learn: the text itself is searched."""
 
 
-def build(kit: Kit) -> LookupDrafter:
+def build(inputs: DrafterInputs) -> LookupDrafter:
     return LookupDrafter()

@@ -1,30 +1,31 @@
-"""A small model guesses K tokens, a pass each (Leviathan et al., arXiv 2211.17192)."""
+"""A draft model guesses K tokens, one pass each (Leviathan et al., arXiv 2211.17192)."""
 
 from __future__ import annotations
 
-from ..lane import Lane
-from ..protocols import Kit, Outcome, Proposal
-from . import draft_lane
+from ..forward.cached_model import CachedModel
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs, cached_draft
 
 
 class ModelDrafter:
     name = "model"
-    uses_draft_model = True
-    doubts = True
+    reads_layers = ()
 
-    def __init__(self, lane: Lane, kit: Kit) -> None:
-        self._lane, self._kit = lane, kit
+    def __init__(self, draft: CachedModel, inputs: DrafterInputs) -> None:
+        self._draft, self._inputs = draft, inputs
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        """At most ``k`` tokens; a guessed end of text is the last one."""
-        kit = self._kit
-        written = self._lane.write(context, k, kit.choice, kit.pair.eos_ids, kit.length.go_on)
+        """At most ``k`` tokens; a drafted EOS is the last one."""
+        inputs = self._inputs
+        written = self._draft.write(
+            context, k, inputs.sampler, inputs.pair.eos_ids, inputs.length.keep_drafting
+        )
         tokens, probs, rows = written
         return Proposal(tokens, self.name, probs=probs, rows=rows)
 
     def observe(self, outcome: Outcome) -> None:
-        """Nothing to do: the lane drops rejected tokens when it is next asked."""
+        """Nothing to do: the cached model drops rejected tokens when it is next called."""
 
 
-def build(kit: Kit) -> ModelDrafter:
-    return ModelDrafter(draft_lane(kit), kit)
+def build(inputs: DrafterInputs) -> ModelDrafter:
+    return ModelDrafter(cached_draft(inputs), inputs)

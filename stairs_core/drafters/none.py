@@ -1,14 +1,14 @@
-"""Plain decoding: an empty guess, so that every target pass yields one token."""
+"""Plain decoding: no guesses, so that every target pass yields one token."""
 
 from __future__ import annotations
 
-from ..protocols import Kit, Outcome, Proposal
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs
 
 
 class NoDrafter:
     name = "none"
-    uses_draft_model = False
-    doubts = False
+    reads_layers = ()
 
     def propose(self, context: list[int], k: int) -> Proposal:
         return Proposal([], self.name)
@@ -17,5 +17,5 @@ class NoDrafter:
         """Nothing to learn from."""
 
 
-def build(kit: Kit) -> NoDrafter:
+def build(inputs: DrafterInputs) -> NoDrafter:
     return NoDrafter()

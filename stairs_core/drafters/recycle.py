@@ -1,25 +1,26 @@
-"""What the target found likely after a token is guessed when that token comes again.
+"""Token Recycling: guesses what the target found likely after the same token earlier.
 
-Token Recycling (Luo et al. 2024, arXiv 2408.08696): the eight likeliest successors of every token
-that the target has read, accepted or not, kept from its last pass over it; guesses are a tree of
-successors' successors. The paper's tree is fixed; here its shape follows how often each rank was
-right in this run. No second model, and nothing to read beforehand.
+Luo et al. 2024, arXiv 2408.08696: for every token that the target has read, accepted or not, its
+eight likeliest successors are kept from the last pass over it. The guesses are a tree of
+successors, their successors, and so on. The paper's tree has a fixed shape; here it follows how
+often each rank was right in this run. No second model.
 """
 
 from __future__ import annotations
 
 import heapq
 
-from ..protocols import Kit, Outcome, Proposal
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs
 
 RANKS = 8
-_PRIOR = (40.0, 12.0, 7.0, 5.0, 4.0, 3.0, 3.0, 2.0)  # of 100: what a rank is held for at first
+_PRIOR = (40.0, 12.0, 7.0, 5.0, 4.0, 3.0, 3.0, 2.0)
+"""How often each rank is right, out of 100, before any was counted."""
 
 
 class RecycleDrafter:
     name = "recycle"
-    uses_draft_model = False
-    doubts = False
+    reads_layers = ()
 
     def __init__(self) -> None:
         self._successors: dict[int, list[int]] = {}
@@ -27,27 +28,27 @@ class RecycleDrafter:
         self._last = 0
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        """A tree of at most ``k`` tokens, those whose ranks make them likeliest."""
+        """A tree of at most ``k`` tokens, the likeliest by how often their ranks were right."""
         self._last = context[-1]
         tokens: list[int] = []
         parents: list[int] = []
         heap: list[tuple[float, int, int, int]] = []
 
-        def offer(token: int, at: int, chance: float) -> None:
+        def offer(token: int, at: int, probability: float) -> None:
             for rank, successor in enumerate(self._successors.get(token, ())):
-                likely = chance * self._right[rank] / self._seen
+                likely = probability * self._right[rank] / self._seen
                 heapq.heappush(heap, (-likely, len(heap), at, successor))
 
         offer(self._last, -1, 1.0)
         while heap and len(tokens) < k:
-            chance, _, parent, token = heapq.heappop(heap)
+            negative, _, parent, token = heapq.heappop(heap)
             tokens.append(token)
             parents.append(parent)
-            offer(token, len(tokens) - 1, -chance)
+            offer(token, len(tokens) - 1, -negative)
         return Proposal(tokens, self.name, parents)
 
     def observe(self, outcome: Outcome) -> None:
-        """Counts which ranks were right, then takes what the target said after every token."""
+        """Counts which ranks were right, then keeps the top tokens after every token read."""
         before = self._last
         for token in outcome.committed:
             known = self._successors.get(before)
@@ -62,5 +63,5 @@ class RecycleDrafter:
         self._successors.update(zip(read, best, strict=True))
 
 
-def build(kit: Kit) -> RecycleDrafter:
+def build(inputs: DrafterInputs) -> RecycleDrafter:
     return RecycleDrafter()

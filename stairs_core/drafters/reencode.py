@@ -1,43 +1,42 @@
-"""A small model of any tokenizer writes on; its text is encoded again, in the target's tokens.
+"""A draft model of any tokenizer continues the text; its text is encoded into the target's tokens.
 
-As transformers' ``AssistedCandidateGeneratorDifferentTokenizers`` (universal assisted generation).
+Universal assisted generation, as transformers' ``AssistedCandidateGeneratorDifferentTokenizers``.
 """
 
 from __future__ import annotations
 
-from .. import choice
-from ..lane import Lane
-from ..protocols import Kit, Outcome, Proposal
-from ..translate import Interpreter
-from . import draft_lane
+from ..decoding import samplers
+from ..forward.cached_model import CachedModel
+from ..protocols import Outcome, Proposal
+from ..text.cross_tokenizer import Interpreter
+from . import DrafterInputs, cached_draft
 
 
 class ReencodeDrafter:
-    """Writes what the draft finds most likely, also under sampling: a text has no law in the
-    target's tokens, and of guesses that were not drawn the likeliest hold most."""
+    """Drafts greedily even when sampling: there is no q over the target's vocabulary, and without q
+    the most likely tokens are accepted most often."""
 
     name = "reencode"
-    uses_draft_model = True
-    doubts = False  # of the target's tokens: it stops the draft at its own
+    reads_layers = ()
 
-    def __init__(self, lane: Lane, kit: Kit) -> None:
-        self._lane, self._kit = lane, kit
-        self._greedy = choice.Greedy(choice.Processors())
-        self._interpreter = Interpreter(*kit.pair.languages)
+    def __init__(self, draft: CachedModel, inputs: DrafterInputs) -> None:
+        self._draft, self._inputs = draft, inputs
+        self._greedy = samplers.Greedy(samplers.Processors())
+        self._interpreter = Interpreter(*inputs.pair.languages)
 
     def propose(self, context: list[int], k: int) -> Proposal:
-        """At most ``k`` tokens, from the text of as many of the draft's."""
-        pair = self._kit.pair
-        told = self._interpreter.tell(context)
-        count = min(k, pair.context_length - len(told)) if told else 0
-        written, *_ = self._lane.write(
-            told, max(0, count), self._greedy, pair.draft_eos_ids, self._kit.length.go_on
+        """At most ``k`` tokens, encoded from the text of at most ``k`` of the draft's."""
+        pair = self._inputs.pair
+        ids = self._interpreter.to_draft(context)
+        count = min(k, pair.context_length - len(ids)) if ids else 0
+        written, *_ = self._draft.write(
+            ids, max(0, count), self._greedy, pair.draft_eos_ids, self._inputs.length.keep_drafting
         )
-        return Proposal(pair.readable(self._interpreter.answer(written)[:k]), "model")
+        return Proposal(pair.readable(self._interpreter.to_target(written)[:k]), "model")
 
     def observe(self, outcome: Outcome) -> None:
-        """Nothing to do: the lane drops rejected tokens when it is next asked."""
+        """Nothing to do: the cached model drops rejected tokens when it is next called."""
 
 
-def build(kit: Kit) -> ReencodeDrafter:
-    return ReencodeDrafter(draft_lane(kit, any_tokenizer=True), kit)
+def build(inputs: DrafterInputs) -> ReencodeDrafter:
+    return ReencodeDrafter(cached_draft(inputs, any_tokenizer=True), inputs)

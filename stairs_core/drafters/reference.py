@@ -1,20 +1,21 @@
-"""Copies from references what follows there the last tokens of the text: LLMA, no second model.
+"""LLMA: finds the text's last n-gram in the references, and proposes what follows it there.
 
-Yang et al. 2023, arXiv 2304.04487: runs of five tokens, then four, down to one; the first place
-wins. There they end in the output, here they may end in the prompt too.
+Yang et al. 2023, arXiv 2304.04487: n-grams of five tokens, then four, down to one; the first
+occurrence is taken. The paper looks up n-grams of the output only; here the prompt's last tokens
+count too. No second model.
 """
 
 from __future__ import annotations
 
 from ..errors import InputError, Use, Value, Word
-from ..ngrams import DocumentNGrams
-from ..protocols import Kit, Outcome, Proposal
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs
+from .search.ngrams import DocumentNGrams
 
 
 class ReferenceDrafter:
     name = "reference"
-    uses_draft_model = False
-    doubts = False
+    reads_layers = ()
 
     def __init__(self, ngrams: DocumentNGrams) -> None:
         self._ngrams = ngrams
@@ -27,8 +28,8 @@ class ReferenceDrafter:
         """Nothing to learn: the references do not change."""
 
 
-def build(kit: Kit) -> ReferenceDrafter:
-    if not kit.references:
+def build(inputs: DrafterInputs) -> ReferenceDrafter:
+    if not inputs.references:
         raise InputError(
             "The ",
             Word("drafter"),
@@ -38,4 +39,4 @@ def build(kit: Kit) -> ReferenceDrafter:
             Use(reference="FILE"),
             ".",
         )
-    return ReferenceDrafter(DocumentNGrams(kit.references))
+    return ReferenceDrafter(DocumentNGrams(inputs.references))

@@ -1,19 +1,19 @@
-"""Copies what followed the longest end of the text that stood before, in it or in a reference.
+"""Suffix automaton: copies what followed the text's longest suffix that occurred earlier.
 
-The suffix automata of SAM-Decoding (Hu et al. 2024, arXiv 2411.10666), which there fall back on
-another drafter where the match is short: this one then guesses little, or nothing.
+Earlier in the text, or in a reference (SAM-Decoding, Hu et al. 2024, arXiv 2411.10666). Where the
+match is short, the paper falls back on another drafter; this one then guesses few tokens, or none.
 """
 
 from __future__ import annotations
 
-from ..protocols import Kit, Outcome, Proposal
-from ..suffixes import Suffixes
+from ..protocols import Outcome, Proposal
+from . import DrafterInputs
+from .search.suffix_automaton import Suffixes
 
 
 class SuffixDrafter:
     name = "suffix"
-    uses_draft_model = False
-    doubts = False
+    reads_layers = ()
 
     def __init__(self, suffixes: Suffixes) -> None:
         self._suffixes = suffixes
@@ -23,8 +23,8 @@ class SuffixDrafter:
         return Proposal(copy.tokens, self.name, origins=copy.origins)
 
     def observe(self, outcome: Outcome) -> None:
-        """Nothing to learn: the text itself is the memory."""
+        """Nothing to learn: the text itself is searched."""
 
 
-def build(kit: Kit) -> SuffixDrafter:
-    return SuffixDrafter(Suffixes(kit.references))
+def build(inputs: DrafterInputs) -> SuffixDrafter:
+    return SuffixDrafter(Suffixes(inputs.references))

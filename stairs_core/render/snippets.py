@@ -1,6 +1,6 @@
 """The code that repeats a run: in Python, on the command line, inside transformers.
 
-A trace may come from anybody: whatever it holds enters code as a quoted literal, never as it is.
+A trace may come from anybody: its values enter the code as quoted literals only.
 """
 
 from __future__ import annotations
@@ -10,28 +10,28 @@ import unicodedata
 from dataclasses import asdict
 from typing import Any
 
-from ..sampling import Sampling
-from ..settings import AUTO, BITS, DTYPES, Settings, option_words
-from ..specs import split
-from ..trace import Run
+from ..settings.known import KNOWN
+from ..settings.methods import REGISTRY
+from ..settings.pair_spec import pinned, split
+from ..settings.sampling import Sampling
+from ..settings.settings import AUTO, BITS, DTYPES, Settings, option_words
+from ..traces.records import Run
 
 _BUNDLED = "bundled"
 _FOLDER = "assets/pair"
 _USUAL = Settings()
-_NO_IDS = ("reference", "reencode", "shared")
-"""Drafters that read texts, where ``generate`` has ids (``inside.READERS``, which needs torch)."""
 
 
 def snippets(lane: Run) -> dict[str, str]:
-    """The code that repeats ``lane``, by where it is to be run; where that cannot be, a comment."""
+    """The code that repeats ``lane``, by where it runs; a comment where it cannot be repeated."""
     if lane.engine:
-        said = _code(f"# A log of {_quoted(lane.engine)} does not tell what was asked.")
-        return dict.fromkeys(("Python", "Command line", "transformers"), said)
+        comment = _code(f"# A log of {_quoted(lane.engine)} does not tell what was asked.")
+        return dict.fromkeys(("Python", "Command line", "transformers"), comment)
     return {"Python": python(lane), "Command line": shell(lane), "transformers": generate(lane)}
 
 
 def python(run: Run) -> str:
-    """For ``stairs_core`` itself."""
+    """For Python, with ``stairs_core``."""
     settings = {
         "drafter": run.drafter,
         "k": run.k,
@@ -42,7 +42,7 @@ def python(run: Run) -> str:
     settings |= {n: value for n in ("system", "template") if (value := getattr(run, n))}
     arguments = [f"{name}={value!r}" for name, value in settings.items()]
     if run.sampling:
-        lines.append("from stairs_core.sampling import Sampling")
+        lines.append("from stairs_core import Sampling")
         given = (f"{name}={value!r}" for name, value in _shaping(run.sampling).items())
         arguments.append(f"sampling=Sampling({', '.join(given)})")
     arguments += [f"references={run.references!r}"] if run.references else []
@@ -60,7 +60,7 @@ def python(run: Run) -> str:
 
 
 def shell(run: Run) -> str:
-    """For a POSIX shell; bash, zsh or ksh where the prompt holds control characters."""
+    """For a POSIX shell; only bash, zsh or ksh where the prompt has control characters."""
     template = option_words(run.template)
     words = (run.prompt, _spec(run), run.drafter, *run.references, run.system, *template)
     if any("\0" in word for word in words):
@@ -75,7 +75,8 @@ def shell(run: Run) -> str:
         if name in ("backend", "numerics", "source_language", "target_language")
     ]
     options += [f"--dtype={_word(_dtype(run))}", f"--device={_word(_device(run))}"]
-    options += ["--chat"] if run.chat else []
+    if run.chat or _spec(run) != _BUNDLED:  # whose tokenizer has no template
+        options.append("--chat" if run.chat else "--no-chat")
     options += [f"--system={_word(run.system)}"] if run.system else []
     options += [f"--template-option={_word(word)}" for word in template]
     for name, value in _shaping(run.sampling).items() if run.sampling else ():
@@ -86,14 +87,21 @@ def shell(run: Run) -> str:
 
 
 def generate(run: Run) -> str:
-    """For ``transformers``, by ``custom_generate``; says what has no counterpart there."""
-    if run.drafter in _NO_IDS:
+    """For ``transformers``, by ``custom_generate``; comments name what it cannot do there."""
+    if run.drafter in REGISTRY and REGISTRY[run.drafter].reads_text:
         return _code(f"# The guesser {run.drafter} reads texts, and generate has ids: use Python.")
+    if run.lossy:
+        return _code(
+            f"# {_quoted(run.drafter)} writes another text than the target's (lossy), and generate "
+            "must not: use Python."
+        )
     if run.encoded:
         return _code("# custom_generate does not take encoder-decoder models: use Python.")
     target, draft = _models(run)
     dtype = f"dtype=torch.{run.dtype}" if run.dtype in DTYPES else 'dtype="auto"'
-    load = f"AutoModelForCausalLM.from_pretrained({{!r}}, {dtype}){_to(run)}"
+    load = f"AutoModelForCausalLM.from_pretrained({{}}, {dtype}){_to(run)}"
+    places = [_place(name) for name in (target, draft) if name]
+    fetches = any(place.startswith("stairs_core.") for place in places)
     options = [f"max_new_tokens={run.max_new_tokens}", *_drawing(run.sampling)]
     if run.drafter != "none":
         k = "'auto'" if run.length == "cost" else run.k
@@ -107,11 +115,11 @@ def generate(run: Run) -> str:
         *(f"# {sentence}" for sentence in _missing(run)),
         "import torch",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
-        *(["", "import stairs_core"] if run.drafter != "none" else []),
+        *(["", "import stairs_core"] if run.drafter != "none" or fetches else []),
         "",
-        f"tokenizer = AutoTokenizer.from_pretrained({target!r})",
-        f"target = {load.format(target)}",
-        *([f"draft = {load.format(draft)}"] if draft else []),
+        f"tokenizer = AutoTokenizer.from_pretrained({places[0]})",
+        f"target = {load.format(places[0])}",
+        *([f"draft = {load.format(places[1])}"] if draft else []),
         *_left_out(run),
         f"prompt = {run.prompt!r}",
         *_inputs(run),
@@ -124,13 +132,22 @@ def generate(run: Run) -> str:
     )
 
 
+def _place(name: str) -> str:
+    """Code for where transformers finds a model: of a name or a GGUF file, the folder it is in once
+    it is fetched and unpacked; of a pinned id, its commit too."""
+    if name in KNOWN or name.lower().endswith(".gguf"):
+        return f"stairs_core.fetch({name!r})"
+    bare, commit = pinned(name)
+    return f"{bare!r}, revision={commit!r}" if commit else repr(name)
+
+
 def _dtype(run: Run) -> str:
-    """What ``load_pair`` is asked for: a model quantised by another method is so by itself."""
+    """``load_pair``'s dtype: "auto" for one that a model's own files determine."""
     return run.dtype if run.dtype in (*DTYPES, *BITS) else "auto"
 
 
 def _missing(run: Run) -> list[str]:
-    """What ``custom_generate`` cannot be asked for, in sentences."""
+    """What of this run ``custom_generate`` cannot do, in sentences."""
     found = []
     if run.length not in ("constant", "cost"):
         found.append(f"generate has no length policy {_quoted(run.length)}: always K here.")
@@ -148,7 +165,7 @@ def _missing(run: Run) -> list[str]:
 
 
 def _left_out(run: Run) -> list[str]:
-    """What the target's own config asks for, and the run did not do."""
+    """Code that clears the entries of the target's generation config that the run ignored."""
     names = [entry.partition("=")[0] for entry in run.left_out]
     if not names:
         return []
@@ -159,18 +176,20 @@ def _left_out(run: Run) -> list[str]:
 
 
 def _drawing(sampling: Sampling | None) -> list[str]:
+    """``generate``'s options for this sampling."""
     if sampling is None:
         return ["do_sample=False"]
     if sampling.draws:
-        # All of them, because the model's own values are for what is not said.
-        said = {k: v for k, v in asdict(sampling).items() if k not in ("seed", "rule")}
-        values = {"do_sample": True} | said
+        # Every option, because ``generate`` takes those that are left out from the model's config.
+        options = {k: v for k, v in asdict(sampling).items() if k not in ("seed", "rule")}
+        values = {"do_sample": True} | options
     else:
         values = {"do_sample": False, "repetition_penalty": sampling.repetition_penalty}
     return [f"{name}={value!r}" for name, value in values.items()]
 
 
 def _inputs(run: Run) -> list[str]:
+    """Code that makes ``inputs`` of ``prompt``."""
     if not run.chat and _marked(run):
         at = f', device="{run.device}"' if _to(run) else ""
         return [
@@ -193,19 +212,19 @@ def _inputs(run: Run) -> list[str]:
 
 
 def _marked(run: Run) -> bool:
-    """Whether the prompt itself names a special token that it begins or ends with."""
+    """Whether the prompt's text itself begins or ends with a special token by name."""
     ends = (run.prompt_special.get(str(i)) for i in (*run.prompt_ids[:1], *run.prompt_ids[-1:]))
     named = [name for name in ends if name]
     return any(run.prompt.startswith(name) or run.prompt.endswith(name) for name in named)
 
 
 def _to(run: Run) -> str:
-    """On the CPU is where they are already."""
+    """Code that moves a model or inputs to the run's GPU; empty on the CPU, where they are."""
     return f'.to("{run.device}")' if _device(run).startswith("cuda") else ""
 
 
 def _spec(run: Run) -> str:
-    """What ``load_pair`` is asked for; of a trace that does not hold it, by the models' names."""
+    """The pair for ``load_pair``; from the models' names where an old trace does not have it."""
     if run.pair is not None:
         return run.pair
     target = run.target.removesuffix(", widened")
@@ -215,24 +234,24 @@ def _spec(run: Run) -> str:
 
 
 def _models(run: Run) -> tuple[str, str | None]:
-    """Where target and draft are: folders, or ids of the hub."""
+    """Target and draft, as folders or ids on the hub."""
     spec = _FOLDER if _spec(run) == _BUNDLED else _spec(run)
     if two := split(spec, lambda _: False):
         return two[0], two[1] if run.draft else None
-    # A folder of one model is named after it; in one of two, they are called by what they are.
+    # A folder that is one model: the target is named after it. A folder with both: "target".
     alone = run.target.removesuffix(", widened") not in ("target", f"{_BUNDLED} target")
     return spec if alone else f"{spec}/target", f"{spec}/draft" if run.draft else None
 
 
 def _device(run: Run) -> str:
-    """As options know it: nothing else of what a trace may hold."""
+    """The run's device, if it is one that the options allow; else "auto"."""
     kind, _, number = run.device.partition(":")
     known = kind in ("cpu", "cuda") and (not number or number.isdecimal())
     return run.device if known else "auto"
 
 
 def _unusual(run: Run) -> dict[str, str | bool]:
-    """What is not as it is when nothing is said."""
+    """Settings that are not the defaults."""
     names = ("backend", "length", "numerics", "chat", "source_language", "target_language")
     return {n: getattr(run, n) for n in names if getattr(run, n) != getattr(_USUAL, n)}
 
@@ -245,13 +264,14 @@ def _length(run: Run) -> list[str]:
 
 
 def _shaping(sampling: Sampling) -> dict[str, Any]:
-    """The temperature, and what else is not as it is when nothing is said."""
+    """The temperature, and the sampling options that are not the defaults."""
     usual = asdict(Sampling())
     return {k: v for k, v in asdict(sampling).items() if k == "temperature" or v != usual[k]}
 
 
 def _word(text: object) -> str:
-    """One word of a shell; what a terminal would obey on the way there is escaped."""
+    """One quoted word for a shell. Control characters are escaped: a terminal would obey them when
+    the code is pasted."""
     text = str(text)
     if not any(unicodedata.category(c) in ("Cc", "Cf") and c != "\n" for c in text):
         return shlex.quote(text)
@@ -267,7 +287,7 @@ def _escaped(char: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """For a comment: one line, whatever it holds."""
+    """A short quoted text for a comment: never more than one line."""
     return repr(text[:60])
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from . import add_arguments, main
+from .command import add_arguments, main
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="stairs train", description="Train a target and a draft.")

@@ -1,4 +1,4 @@
-"""Models at the start of their training."""
+"""Creates models for training: with new weights, or with those of an earlier run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ def build(shape: Shape, recipe: Recipe, seed: int) -> LlamaForCausalLM:
 
 
 def start_from(model: LlamaForCausalLM, folder: Path) -> dict:
-    """Give ``model`` the weights of the target in a pair's ``folder``; returns its metrics.
+    """Load the weights of the target in a pair's ``folder`` into ``model``; returns that pair's
+    metrics.
 
     Raises ``InputError`` when there is no such pair or its target has another shape.
     """

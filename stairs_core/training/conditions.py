@@ -11,7 +11,7 @@ CONDITION_SHARE = 0.4
 """Share of the short works that carry a condition, drawn anew in every pass."""
 
 SHORT_CHARS = 4000
-"""Only works up to this long get a condition: it has to say something about the whole story."""
+"""Only works up to this length get a condition, since it should describe the whole story."""
 
 WORDS = 3
 HEAD, BODY = "Words: ", "\nStory:"
@@ -75,7 +75,7 @@ class Conditions:
 
 
 def obeyed(text: str) -> tuple[int, int]:
-    """(words the text's condition asked for, how many of them stand in its story)."""
+    """(how many words the text's condition asked for, how many of them occur in its story)."""
     if not text.startswith(HEAD) or BODY not in text:
         return 0, 0
     head, story = text.split(BODY, 1)

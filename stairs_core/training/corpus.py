@@ -1,4 +1,4 @@
-"""Reads the text: works split at ``<|endoftext|>``, cleaned to ASCII, and a hold-out set aside."""
+"""Reads the text: split into works at ``<|endoftext|>``, cleaned to ASCII, some held out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import lzma
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,8 +115,11 @@ def _read(path: Path) -> str:
     return data.decode("utf-8", errors="replace")
 
 
-def read_corpus(folder: Path, wanted: Iterable[str] | None = None) -> Corpus:
-    """Read ``*.txt`` and ``*.txt.xz`` in ``folder``; ``wanted`` limits it to those sources.
+def read_corpus(
+    folder: Path, wanted: Iterable[str] | None = None, prepare: Callable[[str], str] = clean
+) -> Corpus:
+    """Read ``*.txt`` and ``*.txt.xz`` in ``folder``; ``wanted`` limits it to those sources, and
+    ``prepare`` is applied to every work.
 
     Raises ``InputError`` when the folder is missing or holds no text.
     """
@@ -132,7 +135,7 @@ def read_corpus(folder: Path, wanted: Iterable[str] | None = None) -> Corpus:
         source = _source_name(path)
         if names is not None and source not in names:
             continue
-        works = [work for part in _read(path).split(END) if (work := clean(part))]
+        works = [work for part in _read(path).split(END) if (work := prepare(part))]
         held[source] = [work for work in works if is_held_out(work)]
         train[source] = [work for work in works if not is_held_out(work)]
     if not any(train.values()):

@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 from .conditions import SHORT_CHARS, Conditions
 from .evaluate import validation_loss, validation_rows
 from .recipes import Recipe
-from .stages import Sitting, row_length
+from .session import Session, row_length
 from .stream import END_ID, TokenStream, encode_works
 from .trainer import Batch, Checkpoint, LanguageLoss, train
 
@@ -32,7 +32,7 @@ class DistillLoss(nn.Module):
     """KL from the target's distribution to the draft's, plus cross-entropy on the target's choice.
 
     ``forward`` takes ``input_ids`` (B, T) and returns nats summed over the positions. The KL term
-    teaches the whole distribution (sampling, trees), the other one what greedy decoding asks for.
+    teaches the whole distribution (for sampling and trees), the other the token of greedy decoding.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ def continue_batch(
             do_sample=bool(sampling),
             eos_token_id=END_ID,
             pad_token_id=END_ID,
-            # Written in place: a growing cache would be copied whole for every token.
+            # Written in place: a growing cache would be copied at every token.
             cache_implementation="static",
             disable_compile=True,
             **sampling,
@@ -93,19 +93,19 @@ def continue_batch(
     return [t[: t.index(END_ID, 1)] if END_ID in t[1:] else t for t in texts]
 
 
-def generate_stories(sitting: Sitting, target: LlamaForCausalLM, stream: TokenStream) -> np.ndarray:
+def generate_stories(session: Session, target: LlamaForCausalLM, stream: TokenStream) -> np.ndarray:
     """The target's own stories as one row of ids, cached in the work folder batch by batch."""
-    recipe, path = sitting.recipe, sitting.work / "generated.pt"
-    texts: list[list[int]] = torch.load(path) if path.is_file() else []
+    recipe, path = session.recipe, session.work / "generated.pt"
+    texts: list[list[int]] = torch.load(path, weights_only=True) if path.is_file() else []
     works = [
         w
-        for n, ws in sitting.corpus.train.items()
+        for n, ws in session.corpus.train.items()
         for w in ws
         if recipe.phases[-1].mix.get(n, recipe.phases[-1].mix.get("*", 0.0)) >= 1
     ]
     count = recipe.generate_stories
     prompts = sorted(
-        opening_prompts(works, stream, sitting.conditions, count, sitting.args.seed), key=len
+        opening_prompts(works, stream, session.conditions, count, session.args.seed), key=len
     )
     batches = [
         same[i : i + BATCH]
@@ -114,15 +114,15 @@ def generate_stories(sitting: Sitting, target: LlamaForCausalLM, stream: TokenSt
         for i in range(0, len(same), BATCH)
     ]
     random.Random(0).shuffle(batches)
-    model = target.bfloat16() if sitting.bfloat16 else target
+    model = target.bfloat16() if session.bfloat16 else target
     bar = tqdm(total=count, initial=len(texts), desc="stories", unit="story")
     skip = len(texts)
     for number, batch in enumerate(batches):
-        if skip >= len(batch):  # made in an earlier sitting
+        if skip >= len(batch):  # made in an earlier session
             skip -= len(batch)
             continue
         temperature = 0.0 if number % 10 < 10 * GREEDY_SHARE else TEMPERATURE
-        ids = torch.tensor(batch, device=sitting.accelerator.device)
+        ids = torch.tensor(batch, device=session.accelerator.device)
         texts += continue_batch(model, ids, recipe.story_tokens, temperature, number)
         _write(path, texts)
         bar.update(len(batch))
@@ -155,7 +155,7 @@ def mixed_batches(
 def argmax_agreement(
     draft: LlamaForCausalLM, target: LlamaForCausalLM, rows: torch.Tensor
 ) -> float:
-    """Share of positions of ``rows`` (R, T) where both models would name the same next token."""
+    """Share of positions of ``rows`` (R, T) where both models predict the same next token."""
     device = next(draft.parameters()).device
     same = [
         (draft(input_ids=c).logits.argmax(-1) == target(input_ids=c).logits.argmax(-1)).float()
@@ -164,21 +164,21 @@ def argmax_agreement(
     return torch.cat(same).mean().item()
 
 
-def distill_stage(sitting: Sitting) -> None:
+def distill_stage(session: Session) -> None:
     """Train the draft on the target's predictions, starting from the draft stage's weights."""
-    recipe, args = sitting.recipe, sitting.args
-    draft = sitting.trained("draft", recipe.draft)
-    target = sitting.trained("target", recipe.target)
-    plan = sitting.plan("distill", args.distill_tokens or recipe.distill_tokens, recipe.distill_lr)
-    stream = sitting.stream(recipe.draft_phases or recipe.phases[-1:])
-    if sitting.accelerator.is_main_process:
-        generate_stories(sitting, target, stream)
-    sitting.accelerator.wait_for_everyone()
-    own = generate_stories(sitting, target, stream)  # from the file, on every rank
-    target = sitting.trained("target", recipe.target)
-    rows = validation_rows(sitting.tokenizer, sitting.held_stories, recipe.rows[0][1], 32_768)
-    dtype = torch.bfloat16 if sitting.bfloat16 else torch.float32
-    started = Checkpoint(sitting.work, plan).path.is_file()
+    recipe, args = session.recipe, session.args
+    draft = session.trained("draft", recipe.draft)
+    target = session.trained("target", recipe.target)
+    plan = session.plan("distill", args.distill_tokens or recipe.distill_tokens, recipe.distill_lr)
+    stream = session.stream(recipe.draft_phases or recipe.phases[-1:])
+    if session.accelerator.is_main_process:
+        generate_stories(session, target, stream)
+    session.accelerator.wait_for_everyone()
+    own = generate_stories(session, target, stream)  # from the file, on every rank
+    target = session.trained("target", recipe.target)
+    rows = validation_rows(session.tokenizer, session.held_stories, recipe.rows[0][1], 32_768)
+    dtype = torch.bfloat16 if session.bfloat16 else torch.float32
+    started = Checkpoint(session.work, plan).path.is_file()
 
     def measure() -> dict[str, float]:
         return {
@@ -187,18 +187,18 @@ def distill_stage(sitting: Sitting) -> None:
         }
 
     if not started:
-        sitting.note(draft_before=measure())
+        session.note(draft_before=measure())
     draft.train()
     log = train(
         draft,
         DistillLoss(draft, target, dtype),
         lambda step: mixed_batches(own, stream, recipe, step, plan.steps, plan.tokens_per_step),
         plan,
-        sitting.accelerator,
-        sitting.work,
+        session.accelerator,
+        session.work,
         measure,
     )
-    sitting.note(
+    session.note(
         distill_log=log,
         distill_tokens=plan.steps * plan.tokens_per_step,
         generated_tokens=len(own),

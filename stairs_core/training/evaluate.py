@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from .recipes import SPACE_K
-from .space import IGNORE, add_mask_groups, draw_anchors
+from .space.objective import IGNORE, add_mask_groups, draw_anchors
 from .stream import encode_works
 
 
@@ -47,7 +47,8 @@ def validation_loss(model: LlamaForCausalLM, rows: torch.Tensor, batch: int = 8)
 
 @torch.no_grad()
 def space_accuracy(model: LlamaForCausalLM, rows: torch.Tensor, k: int = SPACE_K) -> list[float]:
-    """How often mask j of a SPACE group names the right token, j = 0..k, over ``rows`` (R, T+1)."""
+    """How often mask j of a SPACE group predicts the right token, j = 0..k, over ``rows`` (R,
+    T+1)."""
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(0)
     hits, counts = torch.zeros(k + 1), torch.zeros(k + 1)
@@ -80,10 +81,10 @@ def greedy_text(
 
 @torch.no_grad()
 def agreement(draft: LlamaForCausalLM, ids: torch.Tensor, start: int) -> list[bool]:
-    """For each id from ``start`` on: does the draft, reading the ids before it, name it?
+    """For each id from ``start`` on: whether the draft predicts it from the ids before it.
 
     One teacher-forced pass. Under greedy decoding the ids are the target's choices, so these bits
-    decide every draft length at once.
+    give the acceptance at every draft length.
     """
     device = next(draft.parameters()).device
     logits = draft(input_ids=ids[None].to(device), use_cache=False).logits[0]
@@ -91,7 +92,7 @@ def agreement(draft: LlamaForCausalLM, ids: torch.Tensor, start: int) -> list[bo
 
 
 def replay(bits: list[bool], k: int) -> tuple[int, int, int, int]:
-    """Play the greedy loop with ``k`` drafted tokens over agreement bits.
+    """Simulate the greedy loop with ``k`` drafted tokens from agreement bits.
 
     Returns (drafted, checked, accepted, target calls): ``checked`` counts the accepted and the
     first rejected token of every step, as ``alpha`` = accepted / checked does.
@@ -131,7 +132,7 @@ def acceptance(draft: LlamaForCausalLM, texts: list[tuple[torch.Tensor, int]], k
 
 
 def looping(ids: list[int], n: int = 12, times: int = 3) -> bool:
-    """Whether some run of ``n`` tokens stands ``times`` times or more in the text."""
+    """Whether some n-gram of ``n`` tokens occurs ``times`` times or more in the text."""
     seen: dict[tuple[int, ...], int] = {}
     for i in range(len(ids) - n + 1):
         key = tuple(ids[i : i + n])

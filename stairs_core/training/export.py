@@ -28,7 +28,7 @@ from .evaluate import (
 )
 from .prompts import read_prompts
 from .recipes import SPACE_K
-from .stages import Sitting
+from .session import Session
 from .stream import END_ID
 
 SHARD = "14MB"
@@ -47,7 +47,7 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, fold
     )
     model.save_pretrained(folder, max_shard_size=SHARD)
     tokenizer.save_pretrained(folder)
-    # save_pretrained leaves the key out for a class that does not build itself from it.
+    # save_pretrained leaves this key out.
     config = json.loads((folder / "config.json").read_text())
     config["dtype"] = "float16"
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -56,20 +56,20 @@ def save_model(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, fold
 
 
 def load_exported(folder: Path) -> Any:
-    """The exported weights in float32 arithmetic: what people will run, so what is measured."""
+    """The exported model in float32 arithmetic, as people will run it: this is what is measured."""
     model = AutoModelForCausalLM.from_pretrained(
         folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
     )
     return model.eval()
 
 
-def summarise(texts: list[tuple[torch.Tensor, int]], sitting: Sitting, room: int) -> dict:
-    """Of the greedy texts: how many end and how many loop, and three in full.
+def summarise(texts: list[tuple[torch.Tensor, int]], session: Session, room: int) -> dict:
+    """How many of the greedy texts end and how many loop, and three of them in full.
 
     The three are the first condition's and the first two openings' of the file, not the best ones.
     """
     ids = [t.tolist() for t, _ in texts]
-    spelled = sitting.tokenizer.batch_decode(ids, skip_special_tokens=True)
+    spelled = session.tokenizer.batch_decode(ids, skip_special_tokens=True)
     half = len(texts) // 2
     asked, used = (sum(column) for column in zip(*map(obeyed, spelled), strict=True))
     return {
@@ -84,21 +84,21 @@ def summarise(texts: list[tuple[torch.Tensor, int]], sitting: Sitting, room: int
     }
 
 
-def measure(sitting: Sitting, out: Path) -> dict:
-    """All numbers of the card that need the finished pair."""
+def measure(session: Session, out: Path) -> dict:
+    """All numbers of the model card that need the finished pair."""
     target, draft = load_exported(out / "target"), load_exported(out / "draft")
-    first = sitting.trained("draft", sitting.recipe.draft).cpu().float()
-    tokenizer, length = sitting.tokenizer, min(512, sitting.recipe.positions)
+    first = session.trained("draft", session.recipe.draft).cpu().float()
+    tokenizer, length = session.tokenizer, min(512, session.recipe.positions)
     rows = {
         n: validation_rows(tokenizer, works, length, 60_000)
-        for n, works in sitting.corpus.held.items()
+        for n, works in session.corpus.held.items()
         if works
     }
-    rows["main"] = validation_rows(tokenizer, sitting.held_stories, length)
-    room = min(STORY_TOKENS, sitting.recipe.positions // 2)
+    rows["main"] = validation_rows(tokenizer, session.held_stories, length)
+    room = min(STORY_TOKENS, session.recipe.positions // 2)
     texts = [
         (greedy_text(target, tokenizer, prompt, room), len(tokenizer(prompt)["input_ids"]))
-        for prompt in tqdm(read_prompts(sitting.args.prompts), desc="greedy", unit="story")
+        for prompt in tqdm(read_prompts(session.args.prompts), desc="greedy", unit="story")
     ]
     return {
         "parameters": {"target": target.num_parameters(), "draft": draft.num_parameters()},
@@ -114,25 +114,29 @@ def measure(sitting: Sitting, out: Path) -> dict:
         "space_accuracy": space_accuracy(target, rows["main"][:48], SPACE_K),
         "acceptance": {k: acceptance(draft, texts, k) for k in (3, 5)},
         "acceptance_before": acceptance(first, texts, 5),
-        "stories": summarise(texts, sitting, room),
+        "stories": summarise(texts, session, room),
     }
 
 
-def export_stage(sitting: Sitting) -> None:
+def export_stage(session: Session) -> None:
     """Write the pair under ``--out``, measure it, and write its card."""
-    out = sitting.args.out
+    out = session.args.out
     out.mkdir(parents=True, exist_ok=True)
-    recipe = sitting.recipe
+    recipe = session.recipe
     trained = {"target": ("target", recipe.target), "draft": ("distill", recipe.draft)}
     for folder, (stage, shape) in trained.items():
-        save_model(sitting.trained(stage, shape), sitting.tokenizer, out / folder)
+        model = session.trained(stage, shape)
+        if folder == "target":  # for the drafter ``space``
+            mask_id = session.tokenizer.mask_token_id
+            model.config.stairs_space = {"k": SPACE_K, "mask_token_id": mask_id}
+        save_model(model, session.tokenizer, out / folder)
     lists = sorted(
-        p for n in sitting.corpus.sources for p in sitting.args.corpus.glob(f"{n}.ATTRIBUTION.tsv")
+        p for n in session.corpus.sources for p in session.args.corpus.glob(f"{n}.ATTRIBUTION.tsv")
     )
     if lists:
         (out / "ATTRIBUTION.tsv").write_bytes(b"".join(p.read_bytes() for p in lists))
-    metrics = sitting.note(
-        measured=measure(sitting, out), recipe=sitting.recipe.name, seed=sitting.args.seed
+    metrics = session.note(
+        measured=measure(session, out), recipe=session.recipe.name, seed=session.args.seed
     )
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
-    write_card(out / "README.md", metrics, sitting.recipe)
+    write_card(out / "README.md", metrics, session.recipe)

@@ -1,19 +1,21 @@
-"""Optimisers, the schedule, and which arithmetic this machine is fast at."""
+"""Optimisers, the learning-rate schedule, and whether bfloat16 is fast on this machine."""
 
 from __future__ import annotations
 
+import os
 import time
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from ..devices import has_bfloat16
+from ..models.devices import has_bfloat16
 
 
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether a bfloat16 matrix product beats float32 here by a fifth, measured in milliseconds.
 
-    CPUs without bfloat16 units emulate it and are many times slower, so names prove nothing.
+    CPUs without bfloat16 units emulate it and are many times slower, so it must be measured.
     """
     if device.type == "cuda":
         return has_bfloat16(device)
@@ -28,6 +30,17 @@ def fast_bfloat16(device: torch.device) -> bool:
             best = min(best, time.perf_counter() - start)
         times.append(best)
     return times[0] > 1.2 * times[1]
+
+
+def remembered_bfloat16(device: torch.device, folder: Path) -> bool:
+    """``fast_bfloat16``, measured once for a folder of checkpoints: a run that goes on must go on
+    in the same arithmetic, also where the machine was too busy to say what is faster."""
+    file = folder / "bfloat16"
+    if not file.is_file():
+        partial = file.with_suffix(".partial")
+        partial.write_text(str(int(fast_bfloat16(device))), encoding="utf-8")
+        os.replace(partial, file)
+    return file.read_text(encoding="utf-8") == "1"
 
 
 def make_optimizers(model: nn.Module, lr: float, muon: bool) -> list[torch.optim.Optimizer]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .conditions import Conditions
 
 EACH = 25
-"""So many conditions and so many openings."""
+"""How many conditions, and how many openings."""
 
 
 def opening(story: str) -> str:

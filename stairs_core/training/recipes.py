@@ -1,6 +1,6 @@
-"""Recipes: everything about a training run that is a choice, in frozen dataclasses.
+"""Recipes: all choices of a training run, in frozen dataclasses.
 
-Tokens, never steps, are the unit of every schedule, so that a recipe reads the same at any batch.
+Every schedule is in tokens or shares, not steps, so that a recipe means the same at any batch size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the card says of the text that a pair was trained on."""
+"""What the model card states about each source of training text, and its licence."""
 
 # What each known source is and how it may be used; a source not named here is the trainer's own.
 SOURCES = {

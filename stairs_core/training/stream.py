@@ -1,4 +1,4 @@
-"""Training text as one endless row of token ids: a pure function of seed, phase and position."""
+"""The training text as one endless sequence of ids: a pure function of seed, phase and position."""
 
 from __future__ import annotations
 

@@ -24,10 +24,11 @@ from transformers import LlamaForCausalLM
 
 from ..errors import InputError
 from .optim import make_optimizers, rate
-from .space import IGNORE
+from .space.objective import IGNORE
 
 Batch = dict[str, torch.Tensor]
-SAVE_SECONDS = 240.0
+SAVE_SECONDS = 45.0
+"""A run that is killed loses at most what it did since its last checkpoint: under a minute."""
 
 
 class LanguageLoss(nn.Module):
@@ -38,7 +39,7 @@ class LanguageLoss(nn.Module):
     the labelled positions.
     """
 
-    def __init__(self, model: LlamaForCausalLM, dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
 
@@ -47,8 +48,7 @@ class LanguageLoss(nn.Module):
         device = next(self.model.parameters()).device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
             inputs = {k: v for k, v in batch.items() if k != "labels"}
-            hidden = self.model.model(**inputs, use_cache=False).last_hidden_state
-            return self.model.lm_head(hidden)
+            return self.model(**inputs, use_cache=False).logits
 
     def forward(self, batch: Batch) -> torch.Tensor:
         logits = self.logits(batch)
@@ -62,7 +62,8 @@ class LanguageLoss(nn.Module):
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run of the loop is told: sizes in tokens, rates, and who it is (``fingerprint``)."""
+    """The parameters of one run of the loop: sizes in tokens, and rates. ``fingerprint``:
+    identifies the run that a checkpoint belongs to."""
 
     name: str
     tokens: int
@@ -74,7 +75,7 @@ class Plan:
     muon: bool
     compile: bool
     eval_every: int = 100  # steps
-    stop_after: int | None = None  # steps of this sitting; the tests stop half-way with it
+    stop_after: int | None = None  # steps of this session; the tests stop half-way with it
 
     @property
     def steps(self) -> int:
@@ -83,7 +84,7 @@ class Plan:
 
 
 class Checkpoint:
-    """One file holding weights, optimisers and position; replaced in one rename, never half."""
+    """One file with weights, optimisers and position, replaced atomically by a rename."""
 
     def __init__(self, folder: Path, plan: Plan) -> None:
         self.path, self.plan = folder / f"{plan.name}.pt", plan

@@ -1,0 +1,74 @@
+"""What the commands share: the models they load, options that need reading, progress and colour."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..render.terminal.text import Paint
+from ..settings.methods import REGISTRY
+from ..settings.settings import AUTO, K_RANGE, Settings
+
+if TYPE_CHECKING:
+    from ..models.pair import Pair
+
+INTERRUPTED = 130
+"""The exit status after Ctrl-C."""
+
+
+def load(args: argparse.Namespace) -> Pair:
+    """The pair of ``--pair``, on ``--device`` in ``--dtype``, with the head of ``--head``; fetched
+    from the hub if need be."""
+    from ..models import devices, heads, load
+
+    devices.keep_to_cores()
+    pair = load.load_pair(args.pair, args.device, args.dtype, args.compile, say=progress)
+    if args.head:
+        heads.give(pair.target, args.head, progress)
+    return pair
+
+
+def drafting(k: str | None, length: str | None) -> dict[str, Any]:
+    """``--k`` and ``--length`` as settings: ``--k auto`` is a length policy, not a number."""
+    if k is None:
+        return {"length": length or "constant"}
+    if k == "auto":
+        if length not in (None, "cost"):
+            raise InputError(f"K auto is the length policy cost: leave out --length {length}.")
+        return AUTO
+    try:
+        return {"k": int(k), "length": length or "constant"}
+    except ValueError as e:
+        low, high = K_RANGE
+        raise InputError(
+            f"K is {k!r:.60}, but must be a whole number from {low} to {high}, or auto."
+        ) from e
+
+
+def fitted(settings: Settings, pair: Pair, args: argparse.Namespace) -> Settings:
+    """The settings with what was not asked for as it suits the pair: who guesses, how many, and
+    whether the prompt is a turn in the chat template."""
+    if getattr(args, "chat", False) is None:
+        settings = replace(settings, chat=settings.chat or pair.has_chat_template)
+    if settings.drafter != "model" or getattr(args, "named", True):
+        return settings
+    usual = pair.usual_drafter
+    chosen = args.k is not None or getattr(args, "length", None) is not None
+    auto = AUTO if usual != "model" and not chosen and REGISTRY[usual].by_cost else {}
+    return replace(settings, drafter=usual, **auto)
+
+
+def progress(text: str) -> None:
+    """One line on stderr that the next one overwrites; nothing where stderr is no terminal."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def paint(stream: Any = None) -> Paint:
+    """Colours for a stream (stdout) that is a terminal, unless NO_COLOR is set."""
+    tty = (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb"
+    return Paint(tty and not os.environ.get("NO_COLOR"))

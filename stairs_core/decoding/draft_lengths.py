@@ -1,0 +1,260 @@
+"""Length policies: how many tokens to draft next. Each run has its own, which starts afresh."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, deque
+
+from ..protocols import LengthPolicy, Outcome
+from ..settings.settings import K_RANGE
+from ..traces.pass_costs import PassCosts, Passes
+
+
+class Constant:
+    """Always K."""
+
+    keep_drafting = None
+
+    def __init__(self, k: int) -> None:
+        self._k = k
+
+    def next(self) -> int:
+        return self._k
+
+    def observe(self, outcome: Outcome) -> None:
+        """Nothing to learn."""
+
+
+class Heuristic(Constant):
+    """Two more after a full accept, one less after a mismatch: the rule of ``transformers``.
+
+    Source: ``AssistedCandidateGenerator.update_candidate_strategy``, transformers 5.23.
+    """
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.guesses)
+        if drafted:
+            more = self._k + 2 if outcome.accepted == drafted else self._k - 1
+            self._k = min(max(1, more), K_RANGE[1])
+
+
+class Confidence(Constant):
+    """Stops after the first token that the draft gives less than ``threshold``, K at most.
+
+    0.4 is what ``transformers`` uses (``assistant_confidence_threshold``).
+    """
+
+    def __init__(self, k: int, threshold: float = 0.4) -> None:
+        super().__init__(k)
+        self._threshold = threshold
+
+    def keep_drafting(self, probability: float) -> bool:  # type: ignore[override]
+        return probability >= self._threshold
+
+
+class Cumulative(Constant):
+    """Stops when the product of the draft's probabilities falls under a bound, K at most.
+
+    After LLMCad (Xu et al., arXiv 2309.04255): the bound is halved when all was accepted and
+    doubled when not, starting at 0.01. The constants of the paper could not be confirmed.
+    """
+
+    def __init__(self, k: int) -> None:
+        super().__init__(k)
+        self._bound, self._product = 0.01, 1.0
+
+    def next(self) -> int:
+        self._product = 1.0
+        return self._k
+
+    def keep_drafting(self, probability: float) -> bool:  # type: ignore[override]
+        self._product *= probability
+        return self._product >= self._bound
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.guesses)
+        if drafted:
+            changed = self._bound * (0.5 if outcome.accepted == drafted else 2.0)
+            self._bound = min(0.9, max(1e-6, changed))
+
+
+class CostByPosition(Constant):
+    """The K with the most expected tokens a second, 0 included: for drafters that copy.
+
+    Expected tokens are 1 + p1 + p1 p2 + ..., with p_i the share of guesses at position i that were
+    accepted when they were reached, in this run, older steps counting less. Seconds are those that
+    this run's own passes took; for widths that it has not run yet, those of ``costs``, scaled to
+    the run's speed (``Passes``). While drafting does not pay, one guess is tried every ``_RETRY``
+    steps. And now and then one guess more than seems best is tried, where this run has not run that
+    width: so costs that were measured wrongly are corrected.
+    """
+
+    _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8
+    # How many steps' seconds are remembered; and by what factor their median may differ from what
+    # was measured before, scaled to the run's speed, and still count as noise.
+    _RECENT, _NOISE = 15, 1.3
+
+    def __init__(self, k: int, costs: PassCosts) -> None:
+        super().__init__(k)
+        self._passes = Passes(costs, recent=self._RECENT, noise=self._NOISE)
+        self._drafting: deque[float] = deque(maxlen=self._RECENT)
+        self._draft = costs.draft
+        self._checked, self._accepted = [0.0] * k, [0.0] * k
+        self._since_draft, self._since_try, self._steps = 0, 0, 0
+
+    def next(self) -> int:
+        best = self._best()
+        self._since_draft = 0 if best else self._since_draft + 1
+        if best and self._tries(best + 1):
+            return best + 1
+        return best or int(self._since_draft % self._RETRY == 0)
+
+    def _tries(self, drafted: int) -> bool:
+        """Whether to try so many guesses now although they do not seem to pay: this run has not
+        measured that width yet, and nothing was tried for ``_RETRY`` steps."""
+        if drafted > self._k or self._passes.made(drafted + 1) or self._since_try < self._RETRY:
+            return False
+        self._since_try = 0
+        return True
+
+    @property
+    def _alpha(self) -> float:
+        """The acceptance rate over all positions, near 0.8 while little is known."""
+        return (sum(self._accepted) + 0.8 * self._PRIOR) / (sum(self._checked) + self._PRIOR)
+
+    def _best(self) -> int:
+        # The rate over all positions is the prior for a position that was seldom reached.
+        alpha, tokens, reached = self._alpha, 1.0, 1.0
+        best, rate = 0, 1.0 / self._seconds(0)
+        for i in range(self._k):
+            known = self._accepted[i] + alpha * self._PRIOR
+            reached *= known / (self._checked[i] + self._PRIOR)
+            tokens += reached
+            if tokens / self._seconds(i + 1) > rate:
+                best, rate = i + 1, tokens / self._seconds(i + 1)
+        return best
+
+    def _seconds(self, drafted: int) -> float:
+        """The expected seconds of a step with so many guesses."""
+        # Until this run has timed a draft pass: the one measured before, at this run's speed.
+        guess = self._draft if self._drafting else self._draft * self._passes.level
+        return self._passes(drafted + 1) + guess * drafted
+
+    def _time(self, outcome: Outcome) -> None:
+        """Learns the step's seconds. The first step is left out: it reads the prompt."""
+        drafted = len(outcome.proposal.guesses)
+        self._steps += 1
+        self._since_try += 1
+        if self._steps == 1:
+            return
+        self._passes.saw(drafted + 1, outcome.verify_seconds)
+        if drafted and outcome.draft_seconds and self._by_draft():
+            self._drafting.append(outcome.draft_seconds / drafted)
+            self._draft = statistics.median_low(self._drafting)
+
+    def _by_draft(self) -> bool:
+        """Whether this step's guesses took draft passes; False where they were copied instead."""
+        return True
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.guesses)
+        self._time(outcome)
+        if not drafted:
+            return
+        self._checked = [self._FADE * n for n in self._checked]
+        self._accepted = [self._FADE * n for n in self._accepted]
+        # In a tree the last accepted token may have no child that could have been rejected.
+        last = outcome.path[-1] if outcome.path else -1
+        reached = outcome.accepted + (last in outcome.proposal.follows[:drafted])
+        for i in range(min(reached, self._k)):
+            self._checked[i] += 1
+            self._accepted[i] += i < outcome.accepted
+
+
+class CostByProbability(CostByPosition):
+    """Drafts while one more token is expected to earn its time: for drafters that report their
+    confidence.
+
+    One more token is worth the probability that it and all before it are accepted. It costs a draft
+    pass and a wider target pass, in seconds times the run's tokens a second so far. The probability
+    that a token is accepted is the share of accepted ones, in this run, among tokens to which the
+    draft gave about the same probability.
+    """
+
+    _BINS, _TRUST = 4, 2.0
+
+    def __init__(self, k: int, costs: PassCosts) -> None:
+        super().__init__(k, costs)
+        self._probabilities: list[float] = []
+        self._chance = 1.0
+        self._seen, self._held = [0.0] * self._BINS, [0.0] * self._BINS
+        # Tokens written so far, and steps by their number of guesses: the rate is computed anew
+        # from these whenever a cost is corrected.
+        self._tokens, self._rate = 4.0, 1 / costs.target(1)
+        self._drafted, self._copied = Counter({0: 4}), Counter[int]()
+
+    def next(self) -> int:
+        self._probabilities, self._chance = [], 1.0
+        pays = self._pays()
+        self._since_draft = 0 if pays else self._since_draft + 1
+        return self._k if pays else int(self._since_draft % self._RETRY == 0)
+
+    def keep_drafting(self, probability: float) -> bool:  # type: ignore[override]
+        self._probabilities.append(probability)
+        i = self._bin(probability)
+        held = self._held[i] + self._TRUST * probability
+        self._chance *= held / (self._seen[i] + self._TRUST)
+        return self._pays() or self._tries(len(self._probabilities) + 1)
+
+    def _pays(self) -> bool:
+        drafted = len(self._probabilities)
+        price = self._seconds(drafted + 1) - self._seconds(drafted)
+        return self._chance * self._alpha >= price * self._rate
+
+    def _by_draft(self) -> bool:
+        return bool(self._probabilities)
+
+    def _bin(self, probability: float) -> int:
+        return min(int(probability * self._BINS), self._BINS - 1)
+
+    def observe(self, outcome: Outcome) -> None:
+        drafted = len(outcome.proposal.guesses)
+        self._tokens += outcome.accepted + 1
+        if drafted and not self._probabilities:  # copied: no draft pass
+            self._time(outcome)
+            self._copied[drafted] += 1
+            self._update_rate()
+            return
+        super().observe(outcome)
+        self._drafted[drafted] += 1
+        self._update_rate()
+        for i, probability in enumerate(self._probabilities[: outcome.accepted + 1]):
+            self._seen[self._bin(probability)] += 1
+            self._held[self._bin(probability)] += i < outcome.accepted
+
+    def _update_rate(self) -> None:
+        """Computes tokens a second so far, with the costs as known now."""
+        drafted = sum(self._seconds(n) * count for n, count in self._drafted.items())
+        copied = sum(self._passes(n + 1) * count for n, count in self._copied.items())
+        self._rate = self._tokens / (drafted + copied)
+
+
+_SIMPLE = {
+    "constant": Constant,
+    "heuristic": Heuristic,
+    "confidence": Confidence,
+    "cumulative": Cumulative,
+}
+
+
+def build(
+    name: str, k: int, costs: PassCosts | None = None, *, reports_confidence: bool = True
+) -> LengthPolicy:
+    """The policy called ``name``, of ``settings.LENGTHS``. ``costs``: needed for ``cost`` only.
+
+    ``reports_confidence``: whether the drafter calls ``keep_drafting`` (``settings.methods``).
+    """
+    if name == "cost":
+        assert costs is not None
+        return CostByProbability(k, costs) if reports_confidence else CostByPosition(k, costs)
+    return _SIMPLE[name](k)

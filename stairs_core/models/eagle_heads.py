@@ -1,0 +1,43 @@
+"""A target's EAGLE-3 head, loaded and made as fast as the target itself is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..errors import InputError
+from ..forward import hidden_states, lean_eagle
+from ..forward.eagle_head import EagleHead
+from . import eagle_format, heads
+
+Runs = EagleHead | lean_eagle.LeanEagle
+_READY: WeakKeyDictionary[Any, tuple[Any, Runs, EagleHead]] = WeakKeyDictionary()
+"""For a target: which file its head was read from, the head as it runs, and as it was read."""
+
+
+def ready(target: Any, name: str) -> tuple[Runs, EagleHead]:
+    """The head of a target called ``name``, as it runs, and the module that it computes. Raises
+    InputError where there is none, or it cannot be used."""
+    found = heads.load("eagle", target, name)
+    known = _READY.get(target)
+    if known is None or known[0] != found.stamp:
+        module = opened(found, target)
+        runs = lean_eagle.LeanEagle(module) if lean_eagle.fits(module, target) else module
+        known = _READY[target] = found.stamp, runs, module
+    return known[1:]
+
+
+def opened(found: heads.Head, target: Any) -> EagleHead:
+    """The head, filled, on the target's device and in its dtype. Raises InputError if damaged."""
+    shape = eagle_format.shape_of(found.config, target, found.folder)
+    tokens = target.config.get_text_config().vocab_size
+    tensors = eagle_format.completed(found.tensors, shape.vocabulary, tokens)
+    own = "embed_tokens.weight" in tensors
+    module: EagleHead = replace(found, tensors=tensors).fill(EagleHead(shape, tokens, own), target)
+    ids = module.ids
+    if int(ids.min()) < 0 or int(ids.max()) >= tokens or len(ids.unique()) != len(ids):
+        raise InputError(f"{found.folder} is damaged: its d2t names tokens that there are not.")
+    if not own:
+        module.embedding = hidden_states.embedding(target)
+    return module

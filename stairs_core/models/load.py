@@ -1,0 +1,253 @@
+"""Loads a pair of models, bundled, from folders or from the hub, and checks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
+
+from ..errors import InputError
+from ..forward import capabilities, faster_pass, quantised_weights
+from ..forward.encoder_decoder import reads_apart
+from ..quiet import quiet
+from ..settings.known import KNOWN
+from ..settings.pair_spec import hub_file, is_gguf, pinned, split
+from ..text.cross_tokenizer import clash, difference
+from . import devices, folder_check, gguf_header, gguf_unpack, source
+from .devices import Placement
+from .pair import Pair
+
+_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(@[0-9a-f]{40})?")  # an id on the hub, with its owner
+_FOREIGN = "trust_remote_code|not recognize|Unrecognized"  # in errors of transformers
+_NO_LIMIT = 2**31  # tokens: ``text.tokens`` checks the length of prompts
+BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "pair"
+
+
+def load_pair(
+    spec: str = "bundled",
+    device: str = "auto",
+    dtype: str = "auto",
+    compile: str = "auto",
+    *,
+    say: Callable[[str], object] = str,
+    folders: Mapping[str, Path] = MappingProxyType({}),
+) -> Pair:
+    """Loads the pair ``spec``: "bundled", a model by name, a folder (with target/ and draft/, or
+    one model), a GGUF file, or TARGET:DRAFT.
+
+    ``device``: "auto", "cpu", "cuda[:n]" or "all". ``dtype``: "auto" is float32 on a CPU,
+    bfloat16 on a GPU that has it, else float16; ``devices`` has the others. ``compile``: see
+    ``forward.faster_pass``. ``say``: called with progress; an exception from it stops the loading.
+    What is not here is fetched first, and GGUF files are unpacked, unless ``folders`` has a model's
+    folder by its name. Raises InputError, with the reason, for models that cannot be used.
+    """
+    where = devices.placement(device, dtype)
+    target_name, draft_name = locate(spec)
+    names = {target_name: "target"}
+    if draft_name:
+        names.setdefault(draft_name, "draft")
+    places = {name: folders.get(name) or source.folder(name, names[name], say) for name in names}
+    with quiet():
+        say("Loading the target …")
+        target = _load(target_name, places[target_name], where)
+        if draft_name:
+            say("Loading the draft …")
+        draft = _load(draft_name, places[draft_name], where) if draft_name else None
+        tokenizer = other = _tokenizer(target_name, places[target_name], model_max_length=_NO_LIMIT)
+        if draft_name:
+            other = _tokenizer(draft_name, places[draft_name], model_max_length=_NO_LIMIT)
+    if draft is not None and reads_apart(draft) and clash(tokenizer, other):
+        raise InputError(
+            f"{_short(str(draft_name))} is an encoder-decoder model with another tokenizer than "
+            f"{_short(target_name)}: choose a draft with the target's own."
+        )
+
+    def quicker(name: str, model: Any) -> Any:
+        with quiet():
+            return faster_pass.build(model, compile, lambda: _load(name, places[name], where))
+
+    models = [m for m in (target, draft) if m is not None]
+    parameters = count_parameters(target), count_parameters(draft)
+    sizes = count_bytes(target), count_bytes(draft)  # before a faster pass packs them
+    return Pair(
+        name=spec,
+        target=quicker(target_name, target),
+        draft=quicker(str(draft_name), draft) if draft is not None else None,
+        target_name=_label(target_name, target),
+        draft_name=_label(draft_name, draft) if draft_name else None,
+        tokenizer=tokenizer,
+        draft_tokenizer=other if difference(tokenizer, other) else tokenizer,
+        eos_ids=eos_ids(target, tokenizer),
+        draft_eos_ids=eos_ids(draft or target, other),
+        context_length=min(capabilities.context_length(m) for m in models),
+        parameters=parameters,
+        bytes=sizes,
+    )
+
+
+def fetch(name: str, *, say: Callable[[str], object] = str) -> str:
+    """The folder of one model, for transformers' ``from_pretrained``: fetched and unpacked first,
+    unless it was before.
+
+    ``name``: a model by name, a GGUF file, a hub id, or a folder. ``say``: called with progress.
+    Raises InputError for what cannot be had.
+    """
+    return str(source.folder(name, "model", say))
+
+
+def load_stock(name: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """One model, from a folder or the hub, as transformers loads it, without a faster pass."""
+    with quiet():
+        return _load(name, source.folder(name, "model", str), Placement(device, dtype))
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of one model, from a folder or the hub."""
+    with quiet():
+        return _tokenizer(name, source.folder(name, "tokenizer", str))
+
+
+def locate(spec: str) -> tuple[str, str | None]:
+    """The names of target and draft: folders, GGUF files, hub ids, or names. Loads nothing."""
+    if spec in KNOWN or is_gguf(spec):
+        return spec, None
+    folder = BUNDLED if spec == "bundled" else Path(spec).expanduser()
+    if (folder / "target").is_dir():
+        draft = folder / "draft"
+        return str(folder / "target"), str(draft) if draft.is_dir() else None
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
+        return str(folder), None
+    if spec == "bundled":
+        raise InputError(f"The bundled pair is missing: restore {folder}, or name another pair.")
+    if folder.is_dir() and gguf_header.files_in(folder):
+        return str(folder), None
+    if folder.is_dir():
+        raise InputError(
+            f"{folder} holds no model: it needs target/ and draft/, a config.json, or a GGUF file."
+        )
+    names = split(spec)
+    if names is None and (_ID.fullmatch(spec) or hub_file(spec)):
+        return spec, None
+    if names is None and spec.lower().endswith(".gguf"):
+        raise InputError(f"There is no file {spec:.200}: check its path.")
+    if names is None:
+        raise InputError(
+            f"There is no pair {spec!r:.80}: name bundled, {' or '.join(KNOWN)}, a folder (with "
+            "one model, or with target/ and draft/), a GGUF file, a target's id alone, as "
+            "owner/name, or two of these, the target first, a colon between."
+        )
+    return names
+
+
+def _load(name: str, place: Path, where: Placement) -> Any:
+    folder_check.check_folder(str(place))
+
+    def load() -> Any:
+        config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        # A config may name attention code on the hub here, which would be run: use the library's.
+        config._attn_implementation = None
+        family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        options = where.options or quantised_weights.placed(config, where.device)
+        model: Any = family.from_pretrained(
+            place,
+            config=config,
+            dtype=where.dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **options,
+        )
+        model = model.eval() if options else model.eval().to(where.device)
+        capabilities.check_model(model, _short(name))
+        if name in KNOWN:
+            model.config.stairs_known = name  # its heads fit its weights from either place
+        return model
+
+    return _attempt(name, place, load)
+
+
+def _tokenizer(name: str, place: Path, **options: Any) -> Any:
+    def load() -> Any:
+        return AutoTokenizer.from_pretrained(
+            place, local_files_only=True, trust_remote_code=False, **options
+        )
+
+    try:
+        return _attempt(name, place, load)
+    except InputError as e:
+        if why := folder_check.unread(place):
+            raise InputError(f"{name} has a tokenizer that cannot be loaded: {why}.") from e
+        raise
+
+
+def _attempt(name: str, place: Path, load: Callable[[], Any]) -> Any:
+    """Calls ``load``; turns every failure of the libraries into an InputError of one sentence."""
+    try:
+        return load()
+    except InputError:
+        raise
+    except torch.OutOfMemoryError as e:
+        raise InputError(f"{name} does not fit in the device's memory: use a smaller one.") from e
+    except Exception as e:  # libraries may raise anything
+        if folder_check.names_code(place) and re.search(_FOREIGN, str(e)):
+            raise InputError(
+                f"{name} needs code of its own, which Stairs never runs: choose a model whose "
+                "architecture and tokenizer are part of transformers."
+            ) from e
+        message = " ".join(str(e).split()) or type(e).__name__
+        reason = message.split(". ")[0][:200].rstrip(".")
+        raise InputError(f"{name} cannot be loaded: {reason}.") from e
+
+
+def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that the model's texts end at; none where neither of them names one."""
+    ids = model.generation_config.eos_token_id
+    ids = tokenizer.eos_token_id if ids is None else ids
+    return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
+
+
+def count_parameters(model: Any | None) -> int:
+    """How many weights a model has. Quantised ones are counted from the config, since several of
+    them are packed into one number."""
+    if model is None:
+        return 0
+    counted = model
+    if quantised_weights.label(model.config) is not None:
+        with torch.device("meta"):
+            counted = type(model)(model.config)
+    return sum(p.numel() for p in counted.parameters())
+
+
+def count_bytes(model: Any | None) -> int:
+    """How many bytes a model's weights take as loaded."""
+    if model is None:
+        return 0
+    packed = model.buffers() if quantised_weights.label(model.config) is not None else ()
+    return sum(p.numel() * p.element_size() for p in (*model.parameters(), *packed))
+
+
+def _label(name: str, model: Any) -> str:
+    widened = getattr(model.config, "stairs_widened", False)
+    weights = source.label(name, getattr(model.config, gguf_unpack.WEIGHTS, None))
+    short = _short(name)
+    if weights and weights.partition(",")[0] == short:  # a file's name says it
+        short, weights = weights, None
+    return short + (f" ({weights})" if weights else "") + (", widened" if widened else "")
+
+
+def _short(name: str) -> str:
+    """A model's short name: the role of a bundled model, a folder's last part, or the hub id."""
+    path = Path(name)
+    if path.is_relative_to(BUNDLED):
+        return f"bundled {path.name}"
+    return path.resolve().name if path.is_dir() or is_gguf(name) else pinned(name)[0]

@@ -1,0 +1,240 @@
+"""``stairs train head``: the order of its work."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+
+from ...errors import InputError
+from ...forward import capabilities, hidden_states
+from ...models import devices, eagle_format, folder_check, heads, load
+from ..corpus import read_corpus
+from ..optim import remembered_bfloat16
+from . import chimera, eagle, features, loop, medusa, ngrams, pseudo, texts
+from .ranks import Ranks
+
+New = Callable[
+    [Any, Sequence[Path], tuple[int, ...], argparse.Namespace], tuple[Any, dict[str, Any]]
+]
+"""From the target, the files of its texts, the layers whose hidden states are kept and the
+command's options: an untrained head, and what its config says of it."""
+
+
+class Kind(NamedTuple):
+    """``loss_of``: from the head, the target and a dtype. ``begin``: sets a head's weights before
+    its first step, from the head, the target and the batches."""
+
+    new: New
+    loss_of: Callable[[Any, Any, torch.dtype], loop.Loss]
+    begin: Callable[[Any, Any, loop.Batches], None] | None = None
+
+
+KINDS = {
+    "medusa": Kind(medusa.new, medusa.loss_of),
+    "eagle": Kind(eagle.new, eagle.loss_of),
+    "chimera": Kind(chimera.new, chimera.loss_of),
+    "hidden-transfer": Kind(pseudo.new_hidden_transfer, pseudo.loss_of, pseudo.begin),
+    "firp": Kind(pseudo.new_firp, pseudo.loss_of, pseudo.begin),
+}
+
+MOST = 16
+"""Tokens that heads guess at once."""
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains a head and writes its folder; returns what was measured. Raises InputError, before
+    anything is written, for what cannot be used."""
+    devices.keep_to_cores()
+    check_out(args.out)
+    _check_numbers(args)
+    works, prompts = _read(args)
+    name = str(load.BUNDLED / "target") if args.target == "bundled" else args.target
+    ranks = Ranks(args.device)
+    model = load.load_stock(name, ranks.device, torch.float32)
+    _check_model(model, args, name)
+    model.requires_grad_(False)
+    about = heads.described(model)
+    work = args.work / f"{about[heads.FINGERPRINT][:12]}-{_digest(args)}"
+    work.mkdir(parents=True, exist_ok=True)
+    tokenizer = load.load_tokenizer(name)
+    kind = KINDS.get(args.kind)  # none for a table, which reads no hidden states
+    layers = features.usual_layers(model) if kind else ()
+    dtype, files = ranks.main_first(
+        lambda: _written(args, model, tokenizer, works, prompts, work, layers)
+    )
+    if kind is None:
+        return _count(args, files, about) if ranks.main else {}
+    torch.manual_seed(args.seed)
+    module, config = kind.new(model, files, layers, args)
+    module.to(model.device)
+    config |= eagle_format.beside(about) if heads.kind_of(config) == "eagle" else about
+    fingerprint = json.dumps([config, args.seed, args.passes, args.texts, args.lr], sort_keys=True)
+    plan = loop.Plan(
+        fingerprint,
+        args.texts,
+        args.passes,
+        args.lr,
+        seed=args.seed,
+        muon=dtype is torch.bfloat16,
+        stop_after=getattr(args, "stop_after", None),
+    )
+    batches = loop.Batches(files, plan)
+    loss = kind.loss_of(module, model, dtype)
+    file = work / f"{args.kind}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:8]}.pt"
+    if kind.begin and not file.is_file():
+        kind.begin(module, model, batches)
+    log = loop.train(args.kind, module, loss, batches, plan, file, ranks)
+    read = (log[-1]["step"] if log else 0) * batches.tokens
+    trained = {"tokens": read, "texts": len(files) * batches.per_file, "log": log}
+    if not ranks.main:
+        return {}
+    if log and log[-1]["step"] == batches.steps:
+        config["stairs_trained"] = {"tokens": read, "seed": args.seed, "last": log[-1:]}
+        write(module, config, args.out)
+    return {"kind": args.kind, "out": str(args.out), **trained}
+
+
+def check_out(out: Path) -> None:
+    """An existing folder is replaced only if it holds a head."""
+    if not out.exists():
+        return
+    try:
+        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        known = heads.kind_of(config)
+    except (OSError, ValueError, AttributeError):
+        known = None
+    if known is None and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} holds something else than a head: name another --out folder.")
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    openings = texts.OPENING[1]
+    for fits, sentence in (
+        (args.tokens >= 1, f"The target is to write {args.tokens:,} tokens: ask for 1 or more."),
+        (
+            args.length > openings,
+            f"A text of {args.length} tokens is too short, as up to {openings} are its opening: "
+            "make it longer.",
+        ),
+        (
+            0 <= args.conditions <= 1,
+            f"The share of texts with conditions is {args.conditions:g}: it must be from 0 to 1.",
+        ),
+        (
+            0 < args.passes < math.inf,
+            f"Nothing is learned in {args.passes:g} passes over the texts: give a number above 0.",
+        ),
+        (args.texts >= 1, f"A step has a text at least, and {args.texts} were asked for."),
+        (
+            0 < args.lr < math.inf,
+            f"The learning rate is {args.lr:g}: give one above 0, such as 0.002.",
+        ),
+        (
+            1 <= args.heads <= MOST,
+            f"The number of heads is {args.heads}, but must be from 1 to {MOST}.",
+        ),
+        (args.ngrams >= 1, f"A table of {args.ngrams} n-grams guesses nothing: ask for 1 or more."),
+        (args.depth >= 0, f"The number of blocks in a head is {args.depth}: give 0 or more."),
+    ):
+        if not fits:
+            raise InputError(sentence)
+
+
+def _check_model(model: Any, args: argparse.Namespace, name: str) -> None:
+    """Raises InputError, before texts are written for hours, for a target that no head reads."""
+    hidden_states.decoder_layers(model)
+    hidden_states.output_layer(model)
+    most = capabilities.context_length(model)
+    if args.length > most:
+        raise InputError(
+            f"A text of {args.length} tokens is longer than {name} reads, which is {most:,}: make "
+            "it shorter."
+        )
+
+
+def _digest(args: argparse.Namespace) -> str:
+    """Of all that texts depend on, so that other options find another folder."""
+    facts = [
+        str((args.prompts or args.corpus).resolve()),
+        args.tokens,
+        args.length,
+        args.conditions,
+        args.seed,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+
+
+def _read(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The works of the corpus, or the prompts of a file. Raises InputError."""
+    if not args.prompts:
+        works = read_corpus(args.corpus).train
+        return [text for texts in works.values() for text in texts], []
+    try:
+        lines = args.prompts.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{args.prompts} cannot be read: name a text file of prompts.") from e
+    if not (prompts := [line.strip() for line in lines if line.strip()]):
+        raise InputError(f"{args.prompts} holds no prompt: write one on each line.")
+    return [], prompts
+
+
+def _written(
+    args: argparse.Namespace,
+    model: Any,
+    tokenizer: Any,
+    works: list[str],
+    prompts: list[str],
+    work: Path,
+    layers: tuple[int, ...],
+) -> tuple[torch.dtype, list[Path]]:
+    """The dtype of the passes, and the files of texts; the features of ``layers``, if any, lie
+    beside them."""
+    batch = max(1, min(256, args.tokens // args.length))
+    plan = texts.TextPlan(args.tokens, args.length, batch, args.conditions, args.seed)
+    width = model.config.get_text_config().hidden_size
+    size = plan.batches * plan.batch * plan.length * len(layers) * width * 2
+    features.check_space(work, size, plan.batches)
+    dtype = torch.bfloat16 if remembered_bfloat16(model.device, work) else torch.float32
+    model.to(dtype)
+    print(f"Texts and hidden states in {work}: {size / 1e6:,.0f} MB.", file=sys.stderr)
+    files = texts.write_texts(model, tokenizer, works, plan, work, prompts)
+    if layers:
+        features.write_features(model, files, layers)
+    return dtype, files
+
+
+def _count(args: argparse.Namespace, files: list[Path], about: dict[str, Any]) -> dict[str, Any]:
+    """Writes a table of n-grams; returns how it did."""
+    tensors, tried = ngrams.count(files, args.ngrams)
+    told = {"ngrams": len(tensors["keys"]), **{name: round(x, 4) for name, x in tried.items()}}
+    config = {heads.KIND: args.kind, "longest": ngrams.LONGEST, **about, "stairs_trained": told}
+    write_tensors(tensors, config, args.out)
+    return {"kind": args.kind, "out": str(args.out), **told}
+
+
+def write(module: torch.nn.Module, config: dict[str, Any], out: Path) -> None:
+    """The head's folder: each file is whole or not there."""
+    write_tensors(module.state_dict(), config, out)
+
+
+def write_tensors(state: dict[str, torch.Tensor], config: dict[str, Any], out: Path) -> None:
+    """The same, from the tensors."""
+    out.mkdir(parents=True, exist_ok=True)
+    tensors = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    partial = out / "model.safetensors.partial"
+    save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, partial, {"format": "pt"})
+    os.replace(partial, out / "model.safetensors")
+    words = out / "config.json.partial"
+    words.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    os.replace(words, out / "config.json")
+    folder_check.check_folder(str(out))

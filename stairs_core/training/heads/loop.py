@@ -1,0 +1,194 @@
+"""The loop that trains any kind of head.
+
+The batch of a step depends only on its number and the seed. So a run that was killed and resumed
+gives the same weights, and loses at most the time since its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from tqdm.auto import tqdm
+
+from ...errors import InputError
+from ..optim import make_optimizers, rate
+from ..trainer import _Stop
+from .features import place
+from .ranks import Ranks
+
+SAVE_SECONDS = 45.0
+Batch = dict[str, torch.Tensor]
+Loss = Callable[[Batch], tuple[torch.Tensor, dict[str, float]]]
+"""Of a batch: the mean loss in nats, and what else is worth showing."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``texts``: in one step. ``passes``: over all texts. ``fingerprint``: only a checkpoint with
+    the same one is resumed."""
+
+    fingerprint: str
+    texts: int = 16
+    passes: float = 1.0
+    lr: float = 2e-3
+    warmup: float = 0.03
+    decay: float = 0.5
+    seed: int = 1
+    muon: bool = True
+    stop_after: int | None = None  # steps of this session; the tests stop half-way with it
+
+
+class Batches:
+    """The texts and features of every step."""
+
+    def __init__(self, files: Sequence[Path], plan: Plan) -> None:
+        self._files, self._plan = files, plan
+        self._open: dict[int, tuple[Any, Any]] = {}
+        with safe_open(files[0], "pt") as first:
+            self.per_file, self.length = first.get_slice("ids").get_shape()
+        self._texts = min(plan.texts, self.per_file)
+        self._steps_a_file = self.per_file // self._texts
+        self.steps = max(1, round(plan.passes * len(files) * self._steps_a_file))
+
+    @property
+    def tokens(self) -> int:
+        """Of a step, padding included."""
+        return self._texts * self.length
+
+    def __call__(self, step: int) -> Batch:
+        """``ids`` [texts, length], ``lengths`` and ``starts`` [texts], and ``hidden`` [texts,
+        length, layers, width], bfloat16; ``done``: the share of all steps before this one."""
+        in_all = len(self._files) * self._steps_a_file
+        done, at = divmod(step, in_all)
+        # A file is read for some steps on end; files, and texts in them, are shuffled in each pass.
+        order = self._shuffled(len(self._files), done)
+        number, part = divmod(at, self._steps_a_file)
+        file = order[number]
+        rows = self._shuffled(self.per_file, done, file)[part * self._texts :][: self._texts]
+        texts, features = self._opened(file)
+        ids, lengths = (texts.get_tensor(name)[rows] for name in ("ids", "lengths"))
+        starts = torch.zeros_like(lengths)
+        if "starts" in texts.keys():  # noqa: SIM118 - it is no dict
+            starts = texts.get_tensor("starts")[rows]
+        hidden = features.get_slice("hidden")
+        states = torch.cat([hidden[row : row + 1] for row in rows])
+        share = torch.tensor(step / self.steps)
+        whole = {"ids": ids.long(), "lengths": lengths.long(), "starts": starts.long()}
+        return {**whole, "hidden": states, "done": share}
+
+    def _shuffled(self, count: int, *key: int) -> list[int]:
+        seed = hash((self._plan.seed, *key)) % 2**31
+        return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+
+    def _opened(self, file: int) -> tuple[Any, Any]:
+        if file not in self._open:
+            path = self._files[file]
+            self._open = {file: (safe_open(path, "pt"), safe_open(place(path), "pt"))}
+        return self._open[file]
+
+
+def taught(batch: Batch, device: torch.device) -> torch.Tensor:
+    """[texts, length]: whether a token is one that heads learn to guess. Prompts are none."""
+    places = torch.arange(batch["ids"].shape[1])
+    there = (places < batch["lengths"][:, None]) & (places >= batch["starts"][:, None])
+    return there.to(device)
+
+
+def train(
+    name: str,
+    module: nn.Module,
+    loss: Loss,
+    batches: Batches,
+    plan: Plan,
+    file: Path,
+    ranks: Ranks,
+) -> list[dict[str, float]]:
+    """Trains ``module`` and returns the log: a dict for every 50 steps. Resumes from the
+    checkpoint ``file`` if there is one. Raises KeyboardInterrupt, after saving, when it was asked
+    to stop.
+    """
+    optimizers = make_optimizers(module, plan.lr, plan.muon)
+    start, log = _restore(file, plan, module, optimizers)
+    end = min(batches.steps, start + (plan.stop_after or batches.steps))
+    bar = tqdm(
+        total=batches.steps * batches.tokens,
+        initial=start * batches.tokens,
+        desc=name,
+        unit="tok",
+        unit_scale=True,
+        mininterval=2.0,
+        disable=not ranks.main,
+    )
+    saved, sums, count = time.monotonic(), dict[str, float](), 0
+    with _Stop() as stop:
+        for step in range(start, end):
+            factor = rate(step / batches.steps, plan.warmup, plan.decay)
+            value, shown = loss(ranks.share(batches(step)))
+            value.backward()
+            ranks.average(module)
+            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = group["base_lr"] * factor
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            shown = {"loss": value.item(), **shown}
+            sums, count = {k: sums.get(k, 0.0) + v for k, v in shown.items()}, count + 1
+            bar.update(batches.tokens)
+            done = step + 1
+            if done % 50 == 0 or done == batches.steps:
+                means = {k: round(v / count, 4) for k, v in sums.items()}
+                log.append({"step": done, **means})
+                bar.set_postfix({k: f"{v:.3f}" for k, v in log[-1].items() if k != "step"})
+                sums, count = {}, 0
+            asked = ranks.any(stop.asked)
+            late = time.monotonic() - saved > SAVE_SECONDS
+            if ranks.main and (late or asked or done == end):
+                _save(file, plan, module, optimizers, done, log)
+                saved = time.monotonic()
+            if asked and done < batches.steps:
+                bar.close()
+                raise KeyboardInterrupt(f"{name}: stopped after {done} of {batches.steps} steps")
+    bar.close()
+    return log
+
+
+def _save(
+    file: Path, plan: Plan, module: nn.Module, optimizers: list[Any], step: int, log: list
+) -> None:
+    state = {
+        "fingerprint": plan.fingerprint,
+        "step": step,
+        "log": log,
+        "module": module.state_dict(),
+        "optimizers": [o.state_dict() for o in optimizers],
+    }
+    partial = file.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, file)
+
+
+def _restore(
+    file: Path, plan: Plan, module: nn.Module, optimizers: list[Any]
+) -> tuple[int, list[dict[str, float]]]:
+    """(steps done, log); (0, []) without a checkpoint."""
+    if not file.is_file():
+        return 0, []
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    if state["fingerprint"] != plan.fingerprint:
+        raise InputError(
+            f"The checkpoint {file} was made with other options or for another target: give those "
+            "again, or another --work folder."
+        )
+    module.load_state_dict(state["module"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return state["step"], state["log"]

@@ -1,0 +1,46 @@
+"""The options of ``stairs train head``, which are read before torch is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+KINDS = ("medusa", "eagle", "chimera", "hidden-transfer", "firp", "ngram-table")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``stairs train head``."""
+    add = parser.add_argument
+    add("--kind", choices=KINDS, required=True)
+    add("--target", default="bundled", help="bundled, a folder or a hub id (default: bundled)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--corpus", type=Path, help="folder of *.txt or *.txt.xz: openings of texts"
+    )
+    of_chat = (
+        "for a chat model: a file of prompts, one a line; answered by it, and prompts of its own"
+    )
+    source.add_argument("--prompts", type=Path, metavar="FILE", help=of_chat)
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where the head goes")
+    add("--work", type=Path, default=Path("train-work/heads"), help="texts, features, checkpoints")
+    add("--tokens", type=int, default=1_000_000, help="that the target writes (default: 1000000)")
+    add("--length", type=int, default=128, help="of a text, in tokens (default: 128)")
+    add(
+        "--conditions",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the texts that open as the bundled target was trained to read: Words: a, b, c",
+    )
+    add("--passes", type=float, default=1.0, help="over the texts (default: 1)")
+    add("--texts", type=int, default=16, help="of one step (default: 16)")
+    add("--lr", type=float, default=2e-3, help="learning rate (default: 0.002)")
+    add("--heads", type=int, default=3, help="tokens guessed at once (default: 3)")
+    add("--depth", type=int, default=1, help="of medusa: residual blocks a head (default: 1)")
+    some = "of eagle: tokens that it can guess, the target's most frequent (default: 1536)"
+    add("--vocabulary", type=int, default=1536, help=some)
+    add("--unroll", type=int, default=4, help="of eagle: guesses in a row, trained on (default: 4)")
+    most = "of ngram-table: n-grams that are kept, the most frequent (default: 400000)"
+    add("--ngrams", type=int, default=400_000, help=most)
+    add("--device", default="auto", help="auto, cpu or cuda")
+    add("--seed", type=int, default=1)

@@ -1,0 +1,106 @@
+"""Packed weights change how a product is computed, not what comes out."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from tiny_models import make_model
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from stairs_core.forward import faster_pass, lean_llama, packed_linear
+from stairs_core.forward.cached_model import CachedModel
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch):
+    """Tiny matrices may not gain; what is computed has to be right all the same."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this torch has no oneDNN")
+    monkeypatch.setattr(packed_linear, "_pays", lambda linear: True)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True}, {"tie_word_embeddings": True}])
+def test_the_logits_are_the_stock_models(changes: dict):
+    stock = make_model(**changes)
+    model = copy.deepcopy(stock)
+    assert packed_linear.pack(model) == 15
+    assert not [m for m in model.modules() if type(m) is torch.nn.Linear]
+    for rows in (1, 2, 6, 33):
+        ids = torch.arange(rows)[None]
+        with torch.inference_mode():
+            ours, theirs = model(input_ids=ids).logits, stock(input_ids=ids).logits
+        assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+        assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("changes", [{}, {"attention_bias": True}, {"rms_norm_eps": 1e-3}])
+def test_our_own_forward_pass_gives_the_stock_models_logits(changes: dict):
+    """Without a cache, over one, in a batch, and where positions and masks are given."""
+    stock = make_model(**changes)
+    assert lean_llama.fits(stock)
+    ours = lean_llama.LeanLlama(stock)
+    ids = torch.arange(40).view(2, 20)
+    with torch.inference_mode():
+        assert torch.allclose(ours(ids).logits, stock(ids).logits, atol=1e-4, rtol=1e-4)
+    text = ids[0].tolist()
+    for strict in (False, True):
+        lanes = [CachedModel(model, strict=strict) for model in (ours, stock)]
+        for end in (9, 10, 14, 20):
+            one, other = (lane.logits(text[:end], min(end, 5)) for lane in lanes)
+            assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("always")
+def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch):
+    assert isinstance(faster_pass.build(make_model(), "auto", make_model), lean_llama.LeanLlama)
+    assert type(faster_pass.build(make_model(), "off", make_model)) is type(make_model())
+    gpt = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=320)).eval()
+    assert faster_pass.build(gpt, "auto", never) is gpt
+    odd = make_model(hidden_act="gelu")
+    assert faster_pass.build(odd, "auto", never) is odd
+    assert isinstance(odd.lm_head, packed_linear.PackedLinear)
+    half = make_model().bfloat16()
+    assert faster_pass.build(half, "auto", never) is half
+    assert type(half.lm_head) is torch.nn.Linear
+    monkeypatch.setattr(packed_linear, "_pays", lambda linear: False)
+    slow = make_model()
+    assert faster_pass.build(slow, "auto", never) is slow
+    assert type(slow.lm_head) is torch.nn.Linear
+
+
+def wrong(self, x, *_, **__):
+    return x.new_zeros(*x.shape[:-1], self.out_features)
+
+
+def read(self, *_, **__):
+    return self.weight.dtype
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("forward", [wrong, read])
+@pytest.mark.parametrize("act", ["silu", "gelu"])
+def test_a_model_that_is_another_when_it_is_packed_stays_as_it_was(monkeypatch, forward, act):
+    monkeypatch.setattr(packed_linear.PackedLinear, "forward", forward)
+    before = CachedModel(make_model(hidden_act=act)).logits([1, 2, 3], 1)
+    stayed = faster_pass.build(
+        make_model(hidden_act=act), "auto", lambda: make_model(hidden_act=act)
+    )
+    assert torch.equal(CachedModel(stayed).logits([1, 2, 3], 1), before)
+
+
+def never():
+    raise AssertionError("it has not been used up")
+
+
+@pytest.mark.slow
+def test_a_compiled_model_gives_the_same_logits():
+    stock = make_model()
+    compiled = faster_pass.build(copy.deepcopy(stock), "on", never)
+    one, other = CachedModel(compiled), CachedModel(stock)
+    for end in (9, 10, 14, 20):
+        a, b = (lane.logits(list(range(end)), 3) for lane in (one, other))
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)

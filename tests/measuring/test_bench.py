@@ -1,0 +1,110 @@
+"""The bench measures what it says, over the prompts it is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from stairs_core.cli.main import main
+from stairs_core.errors import InputError
+from stairs_core.measuring import baselines, bench
+from stairs_core.settings import methods
+
+
+def test_prompts_are_spread_over_the_file(tmp_path: Path):
+    file = tmp_path / "prompts.txt"
+    file.write_text("".join(f"Words: {i}\\nStory:\n" for i in range(10)), encoding="utf-8")
+    assert bench.read_prompts(file, 2) == ["Words: 0\nStory:", "Words: 5\nStory:"]
+    assert len(bench.read_prompts(file, 99)) == 10
+    file.write_text("\n")
+    with pytest.raises(InputError, match="no prompts"):
+        bench.read_prompts(file, 2)
+    with pytest.raises(InputError, match="cannot be read"):
+        bench.read_prompts(tmp_path / "none.txt", 2)
+
+
+def run_bench(folder: Path, file: Path, capsys, ks: str, *more: str) -> tuple[dict, list[str]]:
+    file.write_text("Once upon a time\nThe fox ran\n", encoding="utf-8")
+    options = ["--pair", str(folder), "--device", "cpu", "--prompts", str(file)]
+    options += ["--repeats", "1", "--ks", ks, "--max-new-tokens", "16", "--json"]
+    assert main(["bench", *options, *more]) == 0
+    out = capsys.readouterr().out.splitlines()
+    return json.loads(out[-1]), out
+
+
+def test_a_bench_from_the_command_line(tiny_pair_dir, tmp_path: Path, capsys):
+    report, out = run_bench(tiny_pair_dir, tmp_path / "prompts.txt", capsys, "2")
+    names = [row["name"] for row in report["rows"]]
+    assert names[:2] == ["none", "none, strict"]
+    assert {"model, K = 2", "model, K auto", "lookup, K = 10", "hybrid, K auto"} <= set(names)
+    assert not [name for name in names if "transformers" in name]
+    for row, line in zip(report["rows"], out[2:], strict=False):
+        same = None if row["lossy"] else 2
+        assert (row["races"], row["identical"]) == (2, same), row["name"]
+        assert row["lossy"] == row["name"].startswith("slm-alone")
+        assert line.endswith("| lossy |" if row["lossy"] else "| 2 of 2 |")
+        assert f"| {row['name']} | {row['speedup']:.2f}" in line
+        unpriced = not methods.priced(row["name"].split(",")[0])
+        assert row["share_of_ideal"] is None or (not unpriced and 0 < row["share_of_ideal"] <= 1)
+        assert row["speedup_overall"] > 0
+
+
+def test_what_people_use_today_writes_the_same_text(tiny_pair_dir, tmp_path: Path, capsys):
+    file = tmp_path / "prompts.txt"
+    report, _ = run_bench(
+        tiny_pair_dir, file, capsys, "2,4", "--drafters", "model", "--against", "transformers"
+    )
+    theirs = [r for r in report["rows"] if "transformers" in r["name"] or "gpt-fast" in r["name"]]
+    assert len(theirs) == 8
+    for row in theirs:
+        assert (row["races"], row["identical"]) == (2, 2), row["name"]
+        assert row["speedup"] > 0
+
+
+def test_a_peer_leaves_the_assistants_config_as_it_was(tiny_pair):
+    before = tiny_pair.draft.generation_config.to_dict()
+    for name, peer in baselines.against_transformers(True).items():
+        assert len(peer(tiny_pair, [5, 6, 7, 5, 6], 12)) == 12, name
+    assert tiny_pair.draft.generation_config.to_dict() == before
+
+
+def test_peers_are_greedy_and_keep_to_the_context_whatever_the_pair(tiny_pair, lean_pair):
+    """A model's own penalties are theirs too; a long prompt leaves room for a few tokens."""
+    ids = [3 + i % 50 for i in range(240)]
+    expected = baselines.transformers_generate(tiny_pair, ids, 64)
+    assert len(expected) == 16
+    for pair in (tiny_pair, lean_pair):
+        assert baselines.gpt_fast(pair, ids, 64, k=5) == expected
+    config = tiny_pair.target.generation_config
+    config.repetition_penalty = 1.9
+    try:
+        plain, expected = expected, baselines.transformers_generate(tiny_pair, ids, 64)
+        assert expected != plain
+        assert baselines.gpt_fast(tiny_pair, ids, 64, k=5) == expected
+        for name, peer in baselines.against_transformers(True).items():
+            assert peer(tiny_pair, ids, 64) == expected, name
+    finally:
+        config.repetition_penalty = None
+
+
+def test_a_model_that_cannot_be_strict_has_no_strict_lanes(tiny_pair, monkeypatch):
+    def refuse(self):
+        raise InputError("not this one")
+
+    monkeypatch.setattr(type(tiny_pair), "require_strict", refuse)
+    lanes = bench.ours(tiny_pair, [4], 24, ["model", "reference"])
+    assert [*lanes] == ["none", "model, K = 4", "model, K auto"]
+
+
+def test_a_reference_that_cannot_be_read_is_refused(tiny_pair_dir, capsys):
+    options = ["--pair", str(tiny_pair_dir), "--count", "1", "--repeats", "1"]
+    assert main(["bench", *options, "--reference", "no-such-file.txt"]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", [["--ks", "2,x"], ["--repeats", "0"], ["--ks", "99"]])
+def test_bad_options_are_refused_at_once(wrong, capsys):
+    assert main(["bench", *wrong]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

@@ -1,0 +1,227 @@
+"""``stairs train head`` on a tiny target and some made-up text: seconds on one core."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_models import WORDS, make_model
+
+from stairs_core.decoding import draft_lengths, samplers
+from stairs_core.drafters import DrafterInputs, build
+from stairs_core.errors import InputError
+from stairs_core.models import heads
+from stairs_core.models.ngram_tables import NGramTable
+from stairs_core.training.heads import command, loop, ngrams
+from stairs_core.training.heads.options import KINDS, add_arguments
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    works = [f"{WORDS[0]} It was number {i}. {WORDS[1]}" for i in range(60)]
+    (folder / "a.txt").write_text("\n<|endoftext|>\n".join(works), encoding="utf-8")
+    return folder
+
+
+def options(kind: str, target: Path, corpus: Path, folder: Path, **changes) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["--kind", kind, "--target", str(target), "--corpus", str(corpus), "--texts", "8"]
+    words += ["--out", str(folder / kind), "--work", str(folder / "work"), "--tokens", "1024"]
+    args = parser.parse_args([*words, "--length", "32", "--passes", "2", "--device", "cpu"])
+    vars(args).update(changes)
+    return args
+
+
+def train(*args, **changes) -> dict:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return command.main(options(*args, **changes))
+
+
+@pytest.mark.parametrize("kind", command.KINDS)
+def test_a_run_that_was_stopped_gives_the_same_head(tiny_pair_dir, corpus, tmp_path, kind):
+    target = tiny_pair_dir / "target"
+    done = train(kind, target, corpus, tmp_path / "whole")
+    assert done["log"][-1]["loss"] > 0
+    part = tmp_path / "part"
+    train(kind, target, corpus, part, stop_after=5)
+    assert not (part / kind).exists()
+    assert [*part.glob(f"work/*/{kind}-*.pt")]
+    train(kind, target, corpus, part)
+    one, two = (load_file(tmp_path / n / kind / "model.safetensors") for n in ("whole", "part"))
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name])
+
+
+@pytest.mark.parametrize("kind", command.KINDS)
+def test_features_are_shared_and_the_head_is_found(tiny_pair_dir, corpus, tmp_path, kind):
+    from stairs_core.models.load import load_pair
+
+    place, work = tmp_path / "pair", tmp_path / "work"
+    shutil.copytree(tiny_pair_dir, place)
+    shutil.rmtree(place / "heads")
+    train(kind, place / "target", corpus, place / "heads", work=work)
+    features = sorted(work.glob("*/features-*"))
+    times = [file.stat().st_mtime_ns for file in features]
+    train(kind, place / "target", corpus, place / "heads", work=work, lr=1e-3)
+    assert features
+    assert times == [file.stat().st_mtime_ns for file in features]
+    assert build(kind, inputs(load_pair(str(place), "cpu", "float32"))).reads_layers
+
+
+def inputs(pair) -> DrafterInputs:
+    sampler = samplers.Greedy(samplers.Processors())
+    return DrafterInputs(pair, draft_lengths.build("constant", 3), sampler)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_head_of_this_target_is_refused(tiny_pair, tiny_pair_dir, tmp_path, kind):
+    from stairs_core.models.load import load_pair
+
+    place = tmp_path / "pair"
+    shutil.copytree(tiny_pair_dir, place)
+    pair = load_pair(str(place), "cpu", "float32", "off")
+    assert build(kind, inputs(pair)).name == kind
+    head = place / "heads" / kind
+    weights = head / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(InputError, match="cut off or damaged"):
+        build(kind, inputs(pair))
+    weights.rename(head / "pytorch_model.bin")
+    with pytest.raises(InputError, match="pickled weights can run code"):
+        build(kind, inputs(pair))
+    config = json.loads((head / "config.json").read_text())
+    for key, value, why in (
+        ("target_layers", 9, "layers 9, not 4"),
+        (heads.FINGERPRINT, "0" * 32, "other weights"),
+    ):
+        (head / "config.json").write_text(json.dumps(config | {key: value}))
+        with pytest.raises(InputError, match=f"belongs to another target .*{why}"):
+            build(kind, inputs(pair))
+        assert kind in pair.lacks()
+    (head / "config.json").write_text(
+        json.dumps(config | {heads.FINGERPRINT: "0" * 32, "stairs_known": "a-name"})
+    )
+    with pytest.raises(InputError, match="other weights"):
+        build(kind, inputs(pair))
+    pair.target.config.stairs_known = "a-name"  # the same model from another place
+    with pytest.raises(InputError, match="pickled weights can run code"):
+        build(kind, inputs(pair))
+    shutil.rmtree(head)
+    other = replace(pair, target=make_model(layers=3, seed=9))
+    with pytest.raises(InputError, match=f"No head was trained on .*, as {kind} needs"):
+        build(kind, inputs(other))
+
+
+def test_a_table_holds_what_followed_most_often(tmp_path):
+    told = ([1, 2, 3, 4], [1, 2, 3, 4], [1, 2, 3, 5], [7, 2, 3, 9], [7, 2, 3, 9], [7, 2, 3, 9])
+    ids = torch.tensor([[0, 0, 0, *row] for row in told] * 10, dtype=torch.int32)
+    lengths, starts = torch.full((60,), 7), torch.full((60,), 4)
+    file = tmp_path / "texts-00000.safetensors"
+    save_file({"ids": ids, "lengths": lengths.int(), "starts": starts.int()}, file)
+    tensors, tried = ngrams.count([file], most=100)
+    table = NGramTable(*tensors.values(), ngrams.LONGEST)
+    assert tensors["keys"].tolist() == sorted(tensors["keys"].tolist())
+
+    def share(times: int, all_: int) -> float:
+        return round(100 * (times - ngrams.DISCOUNT) / all_) / 100
+
+    # Texts 0 and 50 are held back.
+    assert table.after([2, 3]) == (9, share(30, 58))
+    assert table.after([1, 2, 3]) == (4, share(19, 28))
+    assert table.after([5, 7, 2, 3]) == (9, share(30, 30))
+    assert table.after([8]) is None
+    assert 0.5 <= tried["right"] <= tried["guesses"] <= 1
+    fewer, _ = ngrams.count([file], most=2)
+    assert len(fewer["keys"]) == 2
+
+
+def test_a_table_is_trained_found_and_guesses(tiny_pair_dir, corpus, tmp_path):
+    from stairs_core.models.load import load_pair
+
+    place = tmp_path / "pair"
+    shutil.copytree(tiny_pair_dir, place)
+    shutil.rmtree(place / "heads")
+    options = {"work": tmp_path / "work", "ngrams": 50}
+    told = train("ngram-table", place / "target", corpus, place / "heads", **options)
+    assert 0 < told["ngrams"] <= 50
+    assert not [*tmp_path.glob("work/*/features-*")]
+    drafter = build("ngram-table", inputs(load_pair(str(place), "cpu", "float32")))
+    written = load_file(next(tmp_path.glob("work/*/texts-*")))["ids"]
+    assert any(drafter.propose(row[:20].tolist(), 3).tokens for row in written)
+
+
+def test_texts_of_a_chat_model_answer_prompts(tiny_pair_dir, tmp_path):
+    from stairs_core.models.load import load_tokenizer
+
+    target = tmp_path / "target"
+    shutil.copytree(tiny_pair_dir / "target", target)
+    tokenizer = load_tokenizer(str(target))
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(target)
+    often = {"eos_token_id": [*range(0, 500, 16)]}  # so that prompts of its own end
+    (target / "generation_config.json").write_text(json.dumps(often))
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("\n".join(WORDS))
+    asked = {"prompts": prompts, "length": 256, "tokens": 4096}
+    told = train("medusa", target, tmp_path, tmp_path, **asked)
+    assert told["log"]
+    before = tokenizer.encode("User: ", add_special_tokens=False)
+    found = load_file(next(tmp_path.glob("work/*/texts-00000*")))
+    for row, start, length in zip(found["ids"], found["starts"], found["lengths"], strict=True):
+        assert row[: len(before)].tolist() == before
+        assert tokenizer.decode(row[:start]).endswith("Assistant:")
+        assert start < length <= 256
+    prompts.write_text(" \n")
+    with pytest.raises(InputError, match="holds no prompt"):
+        train("medusa", target, tmp_path, tmp_path, **asked)
+    prompts.write_text("one")
+    with pytest.raises(InputError, match="has no chat template: give --corpus"):
+        train("medusa", tiny_pair_dir / "target", tmp_path, tmp_path / "x", **asked)
+
+
+TEMPLATE = (
+    "{% for m in messages %}User: {{ m['content'] }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def test_bad_input_is_refused_before_anything_is_written(tiny_pair_dir, corpus, tmp_path):
+    target = tiny_pair_dir / "target"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(InputError, match="No text was found"):
+        train("medusa", target, empty, tmp_path)
+    with pytest.raises(InputError, match="number of heads is 0, but must be from 1"):
+        train("firp", target, corpus, tmp_path, heads=0)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else than a head"):
+        train("medusa", target, corpus, tmp_path, out=other)
+    assert [p.name for p in other.iterdir()] == ["notes.txt"]
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_full_disk_is_said_before_anything_is_computed(
+    tiny_pair_dir, corpus, tmp_path, monkeypatch
+):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"hidden states take .* GB left"):
+        train("medusa", tiny_pair_dir / "target", corpus, tmp_path)
+    assert not [*tmp_path.glob("work/*/texts-*")]
+
+
+def test_checkpoints_come_once_a_minute():
+    assert loop.SAVE_SECONDS < 60
