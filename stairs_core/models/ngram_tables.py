@@ -27,6 +27,17 @@ def key(ngram: Sequence[int]) -> int:
     return found
 
 
+def keys(tokens: torch.Tensor, length: int) -> torch.Tensor:
+    """[n - length + 1]: ``key`` of every n-gram of so many of ``tokens`` [n], int64."""
+    places = len(tokens) - length + 1
+    found = torch.full((max(0, places),), length, dtype=torch.long)
+    for at in range(length if places > 0 else 0):
+        # Products wrap around at 64 bits, of which 63 are kept.
+        found = ((found ^ (tokens[at : at + places] + 1)) * (_FACTOR - (1 << 64))) & _MASK
+        found ^= found >> 29
+    return found
+
+
 class NGramTable:
     """``keys`` [N], ascending; ``tokens`` [N]: the most frequent next token; ``shares`` [N]: its
     discounted share of all that followed, in percent. ``longest``: the most tokens of an n-gram."""

@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import warnings
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from stairs_core.decoding import draft_lengths, samplers
 from stairs_core.drafters import DrafterInputs, build
 from stairs_core.errors import InputError
 from stairs_core.models import heads
-from stairs_core.models.ngram_tables import NGramTable
+from stairs_core.models.ngram_tables import NGramTable, key
 from stairs_core.training.heads import command, loop, ngrams
 from stairs_core.training.heads.options import KINDS, add_arguments
 
@@ -61,6 +62,20 @@ def test_a_run_that_was_stopped_gives_the_same_head(tiny_pair_dir, corpus, tmp_p
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name])
+
+
+@pytest.mark.parametrize("kind", command.KINDS)
+def test_a_gpu_computes_hidden_states_in_each_step(
+    tiny_pair_dir, corpus, tmp_path, kind, monkeypatch
+):
+    target = tiny_pair_dir / "target"
+    train(kind, target, corpus, tmp_path / "kept")
+    monkeypatch.setattr(command.features, "are_kept", lambda model: False)
+    train(kind, target, corpus, tmp_path / "fresh")
+    assert not [*tmp_path.glob("fresh/work/*/features-*")]
+    one, two = (load_file(tmp_path / n / kind / "model.safetensors") for n in ("kept", "fresh"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", command.KINDS)
@@ -144,6 +159,30 @@ def test_a_table_holds_what_followed_most_often(tmp_path):
     assert 0.5 <= tried["right"] <= tried["guesses"] <= 1
     fewer, _ = ngrams.count([file], most=2)
     assert len(fewer["keys"]) == 2
+
+
+def test_a_table_is_what_counting_one_by_one_gives(tmp_path):
+    spread = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, 9, (200, 40), generator=spread, dtype=torch.int32)
+    lengths = torch.randint(8, 41, (200,), generator=spread, dtype=torch.int32)
+    file = tmp_path / "texts-00000.safetensors"
+    save_file({"ids": ids, "lengths": lengths}, file)
+    texts = [x.tolist() for i, x in enumerate(ngrams.answers([file])) if i % ngrams.HELD]
+    shares: dict[tuple[int, ...], int] = {}
+    for length in range(1, ngrams.LONGEST + 1):
+        followed: dict[tuple[int, ...], Counter[int]] = {}
+        for text in texts:
+            for at in range(length, len(text)):
+                ngram = tuple(text[at - length : at])
+                followed.setdefault(ngram, Counter())[text[at]] += 1
+        for ngram, after in followed.items():
+            times = after.most_common(1)[0][1]
+            share = round(100 * (times - ngrams.DISCOUNT) / after.total())
+            if share > max((shares.get(ngram[i:], 0) for i in range(1, length)), default=0):
+                shares[ngram] = share
+    tensors, _ = ngrams.count([file], most=10**6)
+    found = dict(zip(tensors["keys"].tolist(), tensors["shares"].tolist(), strict=True))
+    assert found == {key(ngram): share for ngram, share in shares.items()}
 
 
 def test_a_table_is_trained_found_and_guesses(tiny_pair_dir, corpus, tmp_path):

@@ -1,7 +1,7 @@
 """What a chat model's heads are trained on: prompts in its template, answered by the model itself.
 
-A quarter of the prompts come from a file. The others the model writes too: sampled after the words
-of its template that say "now the user speaks" (Xu et al. 2024, Magpie, arXiv 2406.08464).
+At first a quarter of the prompts come from a file. The others the model writes too: sampled after
+the words of its template that say "now the user speaks" (Xu et al. 2024, Magpie, arXiv 2406.08464).
 """
 
 from __future__ import annotations

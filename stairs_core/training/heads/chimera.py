@@ -15,8 +15,8 @@ from ...forward.chimera_heads import TRIGRAM, ChimeraHeads
 from .ahead import Ahead
 from .loop import Batch, Loss
 
-TOKENS = 768
-"""The most positions of a step that are trained on: the output layer is much of the work."""
+TOKENS = 48
+"""Positions of each text that are trained on: the output layer is much of the work."""
 
 
 def new(
@@ -41,7 +41,7 @@ def loss_of(module: ChimeraHeads, model: Any, dtype: torch.dtype) -> Loss:
     count, device = len(module.heads), model.device
 
     def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        ahead = Ahead.of(batch, count, TOKENS, device)
+        ahead = Ahead.of(batch, count, TOKENS * len(batch["ids"]), device)
         hidden = batch["hidden"][:, :, -1].to(device, torch.float32)
         with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
             x, mixed = over_text(module, embedding[batch["ids"].to(device)].float(), hidden)

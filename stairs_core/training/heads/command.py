@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     _check_model(model, args, name)
     model.requires_grad_(False)
     about = heads.described(model)
-    work = args.work / f"{about[heads.FINGERPRINT][:12]}-{_digest(args)}"
+    work = args.work / f"{about[heads.FINGERPRINT][:12]}-{_digest(args, model)}"
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = load.load_tokenizer(name)
     kind = KINDS.get(args.kind)  # none for a table, which reads no hidden states
@@ -88,7 +88,9 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         muon=dtype is torch.bfloat16,
         stop_after=getattr(args, "stop_after", None),
     )
-    batches = loop.Batches(files, plan)
+    kept = features.are_kept(model)
+    states = None if kept else lambda ids: features.states_of(model, ids, layers)
+    batches = loop.Batches(files, plan, states)
     loss = kind.loss_of(module, model, dtype)
     file = work / f"{args.kind}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:8]}.pt"
     if kind.begin and not file.is_file():
@@ -162,12 +164,18 @@ def _check_model(model: Any, args: argparse.Namespace, name: str) -> None:
         )
 
 
-def _digest(args: argparse.Namespace) -> str:
+def _batch(args: argparse.Namespace, model: Any) -> int:
+    """Texts that are written at once."""
+    return max(1, min(texts.at_once(model, args.length), args.tokens // args.length))
+
+
+def _digest(args: argparse.Namespace, model: Any) -> str:
     """Of all that texts depend on, so that other options find another folder."""
     facts = [
         str((args.prompts or args.corpus).resolve()),
         args.tokens,
         args.length,
+        _batch(args, model),
         args.conditions,
         args.seed,
     ]
@@ -199,14 +207,15 @@ def _written(
 ) -> tuple[torch.dtype, list[Path]]:
     """The dtype of the passes, and the files of texts; the features of ``layers``, if any, lie
     beside them."""
-    batch = max(1, min(256, args.tokens // args.length))
+    batch = _batch(args, model)
     plan = texts.TextPlan(args.tokens, args.length, batch, args.conditions, args.seed)
     width = model.config.get_text_config().hidden_size
+    layers = layers if features.are_kept(model) else ()
     size = plan.batches * plan.batch * plan.length * len(layers) * width * 2
     features.check_space(work, size, plan.batches)
     dtype = torch.bfloat16 if remembered_bfloat16(model.device, work) else torch.float32
     model.to(dtype)
-    print(f"Texts and hidden states in {work}: {size / 1e6:,.0f} MB.", file=sys.stderr)
+    print(f"Texts and {size / 1e6:,.0f} MB of hidden states in {work}.", file=sys.stderr)
     files = texts.write_texts(model, tokenizer, works, plan, work, prompts)
     if layers:
         features.write_features(model, files, layers)

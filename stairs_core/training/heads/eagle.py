@@ -45,7 +45,7 @@ def counted(files: Sequence[Path], size: int, tokens: int) -> torch.Tensor:
 
 
 def shape_for(model: Any, layers: tuple[int, ...], vocabulary: int) -> EagleShape:
-    """A head for a target: its width and attention heads, and a lean MLP."""
+    """A head for a target: as wide as one of its layers."""
     text = model.config.get_text_config()
     width = text.hidden_size
 
@@ -57,7 +57,7 @@ def shape_for(model: Any, layers: tuple[int, ...], vocabulary: int) -> EagleShap
     config = LlamaConfig(
         vocab_size=text.vocab_size,
         hidden_size=width,
-        intermediate_size=2 * width,
+        intermediate_size=like_the_targets("intermediate_size", 2 * width),
         num_hidden_layers=1,
         num_attention_heads=heads,
         num_key_value_heads=like_the_targets("num_key_value_heads", heads),

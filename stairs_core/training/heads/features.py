@@ -1,4 +1,5 @@
-"""The target's hidden states over its own texts: computed once, kept on disk, for every head."""
+"""The target's hidden states over its own texts. On a CPU they are computed once and kept on disk,
+for every head; a GPU computes them again in every step, sooner than a disk gives them."""
 
 from __future__ import annotations
 
@@ -29,6 +30,11 @@ def usual_layers(model: Any) -> tuple[int, ...]:
     return (max(1, count // 3), max(1, 2 * count // 3), max(1, count - 1), count)
 
 
+def are_kept(model: Any) -> bool:
+    """Whether hidden states are computed once and kept."""
+    return model.device.type == "cpu"
+
+
 def check_space(folder: Path, size: int, files: int) -> None:
     """Raises InputError where the disk has no room for what is missing of ``size`` bytes in so many
     files of features."""
@@ -44,11 +50,18 @@ def place(texts: Path) -> Path:
 
 
 @torch.no_grad()
+def states_of(model: Any, ids: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
+    """[texts, length, layers, width], bfloat16, on the model's device: what these layers give for
+    ``ids`` [texts, length]."""
+    with hidden_states.caught(model, layers) as found:
+        model.get_decoder()(input_ids=ids.to(model.device), use_cache=False)
+    return torch.stack([found[n] for n in layers], 2).bfloat16()
+
+
 def write_features(model: Any, texts: Sequence[Path], layers: Sequence[int]) -> list[Path]:
     """The files of the features, of which those that exist are kept.
 
-    Each holds ``hidden`` [texts, length, layers, width], bfloat16; what is after a text's end is
-    padding.
+    Each holds ``hidden``, from ``states_of``; what is after a text's end is padding.
     """
     bar = tqdm(total=len(texts), desc="features", unit="file")
     for file in texts:
@@ -56,9 +69,7 @@ def write_features(model: Any, texts: Sequence[Path], layers: Sequence[int]) -> 
             ids = load_file(file)["ids"].long()
             parts = []
             for rows in ids.split(ROWS):
-                with hidden_states.caught(model, layers) as found:
-                    model.get_decoder()(input_ids=rows.to(model.device), use_cache=False)
-                parts.append(torch.stack([found[n] for n in layers], 2).bfloat16().cpu())
+                parts.append(states_of(model, rows, layers).cpu())
             save_whole({"hidden": torch.cat(parts)}, place(file))
         bar.update(1)
     bar.close()

@@ -26,6 +26,7 @@ from .ranks import Ranks
 
 SAVE_SECONDS = 45.0
 Batch = dict[str, torch.Tensor]
+States = Callable[[torch.Tensor], torch.Tensor]
 Loss = Callable[[Batch], tuple[torch.Tensor, dict[str, float]]]
 """Of a batch: the mean loss in nats, and what else is worth showing."""
 
@@ -47,10 +48,11 @@ class Plan:
 
 
 class Batches:
-    """The texts and features of every step."""
+    """The texts of every step, and their hidden states. ``states``: computes these from ids;
+    without it they are read from the files beside the texts."""
 
-    def __init__(self, files: Sequence[Path], plan: Plan) -> None:
-        self._files, self._plan = files, plan
+    def __init__(self, files: Sequence[Path], plan: Plan, states: States | None = None) -> None:
+        self._files, self._plan, self._states = files, plan, states
         self._open: dict[int, tuple[Any, Any]] = {}
         with safe_open(files[0], "pt") as first:
             self.per_file, self.length = first.get_slice("ids").get_shape()
@@ -64,25 +66,37 @@ class Batches:
         return self._texts * self.length
 
     def __call__(self, step: int) -> Batch:
-        """``ids`` [texts, length], ``lengths`` and ``starts`` [texts], and ``hidden`` [texts,
-        length, layers, width], bfloat16; ``done``: the share of all steps before this one."""
+        """``ids`` [texts, length], ``lengths`` and ``starts`` [texts]; ``done``: the share of all
+        steps before this one. ``hidden`` too, where it was kept."""
         in_all = len(self._files) * self._steps_a_file
         done, at = divmod(step, in_all)
-        # A file is read for some steps on end; files, and texts in them, are shuffled in each pass.
+        # A file is read for some steps on end; files, and the steps of each, are shuffled in each
+        # pass. Texts of like length share a step, so that little of it is padding.
         order = self._shuffled(len(self._files), done)
         number, part = divmod(at, self._steps_a_file)
-        file = order[number]
-        rows = self._shuffled(self.per_file, done, file)[part * self._texts :][: self._texts]
-        texts, features = self._opened(file)
-        ids, lengths = (texts.get_tensor(name)[rows] for name in ("ids", "lengths"))
+        texts, features = self._opened(order[number])
+        ids, lengths = (texts.get_tensor(name).long() for name in ("ids", "lengths"))
+        rows = self._rows(lengths, done, order[number], part)
+        longest = int(lengths[rows].max())
         starts = torch.zeros_like(lengths)
         if "starts" in texts.keys():  # noqa: SIM118 - it is no dict
-            starts = texts.get_tensor("starts")[rows]
-        hidden = features.get_slice("hidden")
-        states = torch.cat([hidden[row : row + 1] for row in rows])
-        share = torch.tensor(step / self.steps)
-        whole = {"ids": ids.long(), "lengths": lengths.long(), "starts": starts.long()}
-        return {**whole, "hidden": states, "done": share}
+            starts = texts.get_tensor("starts").long()
+        batch = {"ids": ids[rows, :longest], "lengths": lengths[rows], "starts": starts[rows]}
+        if features is not None:
+            hidden = features.get_slice("hidden")
+            batch["hidden"] = torch.cat([hidden[row : row + 1, :longest] for row in rows.tolist()])
+        return {**batch, "done": torch.tensor(step / self.steps)}
+
+    def complete(self, batch: Batch) -> Batch:
+        """With ``hidden`` [texts, length, layers, width], bfloat16."""
+        return batch if self._states is None else {**batch, "hidden": self._states(batch["ids"])}
+
+    def _rows(self, lengths: torch.Tensor, done: int, file: int, part: int) -> torch.Tensor:
+        """The texts of step ``part`` of a file, in a pass."""
+        shuffled = torch.tensor(self._shuffled(self.per_file, done, file))
+        alike = shuffled[lengths[shuffled].argsort(stable=True)]
+        first = int(torch.tensor(self._shuffled(self._steps_a_file, done, file, 1))[part])
+        return alike[first * self._texts :][: self._texts]
 
     def _shuffled(self, count: int, *key: int) -> list[int]:
         seed = hash((self._plan.seed, *key)) % 2**31
@@ -91,7 +105,8 @@ class Batches:
     def _opened(self, file: int) -> tuple[Any, Any]:
         if file not in self._open:
             path = self._files[file]
-            self._open = {file: (safe_open(path, "pt"), safe_open(place(path), "pt"))}
+            kept = safe_open(place(path), "pt") if self._states is None else None
+            self._open = {file: (safe_open(path, "pt"), kept)}
         return self._open[file]
 
 
@@ -131,7 +146,7 @@ def train(
     with _Stop() as stop:
         for step in range(start, end):
             factor = rate(step / batches.steps, plan.warmup, plan.decay)
-            value, shown = loss(ranks.share(batches(step)))
+            value, shown = loss(batches.complete(ranks.share(batches(step))))
             value.backward()
             ranks.average(module)
             nn.utils.clip_grad_norm_(module.parameters(), 1.0)

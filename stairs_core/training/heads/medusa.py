@@ -14,8 +14,8 @@ from ...forward.medusa_heads import MedusaHeads
 from .ahead import Ahead
 from .loop import Batch, Loss
 
-TOKENS = 1024
-"""The most positions of a step that are trained on: the output layer is most of the work."""
+TOKENS = 64
+"""Positions of each text that are trained on: the output layer is most of the work."""
 
 
 def new(
@@ -36,7 +36,7 @@ def loss_of(module: MedusaHeads, model: Any, dtype: torch.dtype) -> Loss:
     count = len(module.heads)
 
     def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
-        ahead = Ahead.of(batch, count, TOKENS, model.device)
+        ahead = Ahead.of(batch, count, TOKENS * len(batch["ids"]), model.device)
         row, at = ahead.row.cpu(), ahead.at.cpu()
         hidden = batch["hidden"][row, at, -1].to(model.device, torch.float32)
         with torch.autocast(model.device.type, dtype, enabled=dtype is not torch.float32):

@@ -59,7 +59,7 @@ def begin(module: PseudoStates, model: Any, batches: Batches) -> None:
     device, kept = model.device, usual_layers(model)
     sums = torch.zeros(len(module.maps), width + 1, 2 * width + 1, device=device)
     for step in range(min(FITTED, batches.steps)):
-        batch = batches(step)
+        batch = batches.complete(batches(step))
         lengths = batch["lengths"].to(device)
         for number, layer in enumerate(module.layers):
             states = batch["hidden"][:, FIRST:, kept.index(layer)].to(device, torch.float32)

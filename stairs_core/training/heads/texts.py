@@ -26,6 +26,14 @@ TEMPERATURES = (0.0, 0.0, 0.0, 0.7)
 """Of the batches in turn: mostly greedy, as most decoding is; the sampled ones for variety."""
 
 
+AGAIN = 20
+"""Answers to each prompt of a file, about; after them the model's own prompts are answered."""
+
+
+CACHES = 0.45
+"""The share of a GPU's memory that KV caches may take while texts are written."""
+
+
 @dataclass(frozen=True)
 class TextPlan:
     """``tokens``: to write in all; ``length``: of a text with its opening, at most; ``batch``:
@@ -41,6 +49,21 @@ class TextPlan:
     @property
     def batches(self) -> int:
         return max(1, -(-self.tokens // (self.length * self.batch)))
+
+
+def at_once(model: Any, length: int) -> int:
+    """Texts of ``length`` tokens that are written at once: 256 or, on a GPU, as many more as let
+    their KV caches take up to ``CACHES`` of its memory."""
+    if model.device.type != "cuda":
+        return 256
+    text = model.config.get_text_config()
+    # No more than this: most models' keys and values are narrower than their hidden states.
+    each = 2 * text.num_hidden_layers * text.hidden_size * length * 2
+    heads = getattr(text, "num_key_value_heads", None)
+    if type(heads) is int and heads:
+        each = each * heads // text.num_attention_heads
+    room = torch.cuda.get_device_properties(model.device).total_memory
+    return 2 ** min(13, max(8, int(CACHES * room / each).bit_length() - 1))
 
 
 def write_texts(
@@ -72,8 +95,9 @@ def write_texts(
     for i in left:
         temperature, seed = TEMPERATURES[i % 4], plan.seed + i
         if chat:
-            # A file's prompts come again, so their answers are sampled.
-            openings = chat.openings(plan.batch, seed, own=not temperature)
+            # A file's prompts come again, so their answers are sampled, and not without end.
+            own = not temperature or i // 4 * plan.batch > AGAIN * len(prompts)
+            openings = chat.openings(plan.batch, seed, own=own)
             texts = answer(model, openings, plan.length, temperature, seed)
         else:
             openings = _openings(tokenizer, works, conditions, plan, i)
@@ -135,17 +159,11 @@ def answer(
         text = made[row, longest - len(opening) :][:length]
         ids[row, : len(text)] = text
     starts = torch.tensor([len(opening) for opening in openings])
-    lengths = torch.stack(
-        [n + _until_end(row[None, n:], ends)[0] for row, n in zip(ids, starts, strict=True)]
-    )
+    written = torch.arange(length) >= starts[:, None]
+    # The end of text itself is part of the text; nothing after it is.
+    ended = (torch.isin(ids, torch.tensor(ends, dtype=ids.dtype)) & written).int()
+    lengths = (ended.cumsum(1) - ended == 0).sum(1)
     return {"ids": ids.int(), "lengths": lengths.int(), "starts": starts.int()}
-
-
-def _until_end(written: torch.Tensor, ends: list[int]) -> torch.Tensor:
-    """How many tokens of each row are text. The end of text itself is part of the text; nothing
-    after it is."""
-    ended = torch.isin(written, torch.tensor(ends, dtype=written.dtype))
-    return (ended.int().cumsum(1) - ended.int() == 0).sum(1)
 
 
 def save_whole(tensors: dict[str, torch.Tensor], path: Path) -> None:
