@@ -20,7 +20,7 @@ _MASK = (1 << 63) - 1
 
 def key(ngram: Sequence[int]) -> int:
     """Of the tokens of an n-gram, in order: 63 bits."""
-    found = len(ngram)
+    found = len(ngram) * _FACTOR & _MASK  # a large number, which no token's cancels
     for token in ngram:
         found = ((found ^ (token + 1)) * _FACTOR) & _MASK
         found ^= found >> 29
@@ -30,7 +30,7 @@ def key(ngram: Sequence[int]) -> int:
 def keys(tokens: torch.Tensor, length: int) -> torch.Tensor:
     """[n - length + 1]: ``key`` of every n-gram of so many of ``tokens`` [n], int64."""
     places = len(tokens) - length + 1
-    found = torch.full((max(0, places),), length, dtype=torch.long)
+    found = torch.full((max(0, places),), length * _FACTOR & _MASK)
     for at in range(length if places > 0 else 0):
         # Products wrap around at 64 bits, of which 63 are kept.
         found = ((found ^ (tokens[at : at + places] + 1)) * (_FACTOR - (1 << 64))) & _MASK

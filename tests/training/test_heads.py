@@ -116,11 +116,11 @@ def test_what_is_no_head_of_this_target_is_refused(tiny_pair, tiny_pair_dir, tmp
     with pytest.raises(InputError, match="pickled weights can run code"):
         build(kind, inputs(pair))
     config = json.loads((head / "config.json").read_text())
-    for key, value, why in (
+    for name, value, why in (
         ("target_layers", 9, "layers 9, not 4"),
         (heads.FINGERPRINT, "0" * 32, "other weights"),
     ):
-        (head / "config.json").write_text(json.dumps(config | {key: value}))
+        (head / "config.json").write_text(json.dumps(config | {name: value}))
         with pytest.raises(InputError, match=f"belongs to another target .*{why}"):
             build(kind, inputs(pair))
         assert kind in pair.lacks()

@@ -29,7 +29,7 @@ def count(files: Sequence[Path], most: int) -> tuple[dict[str, torch.Tensor], di
     order = order[table[0][order].argsort()]
     columns = zip(COLUMNS, table, (torch.int64, torch.int32, torch.uint8), strict=True)
     tensors = {name: column[order].to(dtype) for name, column, dtype in columns}
-    return tensors, _tried(NGramTable(*tensors.values(), LONGEST), texts[::HELD])
+    return tensors, _tried(_table(tensors), texts[::HELD])
 
 
 def answers(files: Sequence[Path]) -> Iterator[torch.Tensor]:
@@ -39,6 +39,11 @@ def answers(files: Sequence[Path]) -> Iterator[torch.Tensor]:
         starts = found.get("starts", torch.zeros_like(found["lengths"]))
         for ids, start, length in zip(found["ids"], starts, found["lengths"], strict=True):
             yield ids[max(0, int(start) - LONGEST) : int(length)].long()
+
+
+def _table(tensors: dict[str, torch.Tensor]) -> NGramTable:
+    ngrams, tokens, shares = (tensors[name] for name in COLUMNS)
+    return NGramTable(ngrams, tokens, shares, LONGEST)
 
 
 Columns = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
