@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 from pathlib import Path
 
+import elsewhere
 import pytest
 from tiny_models import make_model, perturb, save_pair
 
@@ -17,13 +19,19 @@ LONG = ("contract", "page", "training", "measuring", "decoding", "drafters", "cl
 """Folders of the files that take longest, which come first: two workers then end together. The
 browser's come after the lint, which ``make test`` runs beside the first tests."""
 
+OPTIONAL = "gradio|plotly|gguf|playwright|mcp|spaces|axe_playwright_python"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run what takes minutes")
+    parser.addoption("--device", default="cpu", help="where tests run: cpu, cuda, or pretend")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
+    config.addinivalue_line("markers", "cpu: about what only a CPU does; not with --device cuda")
+    if (device := config.getoption("--device")) != "cpu":
+        elsewhere.install(device)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -33,6 +41,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="needs --slow"))
+    if elsewhere.DEVICE != "cpu":
+        for item in items:
+            if item.get_closest_marker("cpu"):
+                item.add_marker(pytest.mark.skip(reason="about what only a CPU does"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    """Where a GPU is, the page's libraries need not be: files that need one are skipped there."""
+    report = yield
+    missing = re.search(rf"No module named '({OPTIONAL})[.']", str(report.longrepr))
+    if report.failed and missing and elsewhere.DEVICE != "cpu":
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), None, f"Skipped: {missing[1]} is not installed")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    try:
+        return (yield)
+    except ModuleNotFoundError as e:
+        if elsewhere.DEVICE == "cpu" or not re.fullmatch(OPTIONAL, str(e.name)):
+            raise
+        pytest.skip(f"{e.name} is not installed")
 
 
 def pytest_collection_finish() -> None:

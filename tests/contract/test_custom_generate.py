@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
+from elsewhere import placed
 from heads import save_heads
 from tiny_models import make_model, make_tokenizer, perturb
 from transformers import (
@@ -133,7 +134,7 @@ GRID = [
 def test_it_returns_what_generate_returns(target, draft, drafter, case):
     options = cases(target)[case]
     expected = alone(target, **options)
-    sequence = expected if type(expected) is torch.Tensor else expected.sequences
+    sequence = expected if isinstance(expected, torch.Tensor) else expected.sequences
     assert (sequence.shape[1] < PROMPT.shape[1] + 40) == (case in SHORTER)
     named = {"assistant_model": target} if drafter == "itself" else {"drafter": drafter}
     for k in (2, 9):
@@ -228,7 +229,7 @@ def tiny(seed: int):
         pad_token_id=None,
     )
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(config).eval()
+    model = placed(LlamaForCausalLM(config)).eval()
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.7)
     return model

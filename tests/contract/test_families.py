@@ -80,6 +80,7 @@ def test_the_text_is_the_targets_own(name, tmp_path):
 PACKED = [*families.DECODERS, *families.TWO_SIDED, "HunYuanMoEV1", "LongcatFlash"]
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("name", PACKED)
 def test_packed_weights_write_the_same_text(name, tmp_path, monkeypatch):
     stock = load(name, tmp_path)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from elsewhere import placed
 from heads import make_eagle
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
@@ -29,6 +30,7 @@ TEXT = [5, 9, 21, 3, 14, 200, 7]
 
 def head_of(target, **changes):
     module, config = make_eagle(target, **changes)
+    module = placed(module)
     module.embedding = embedding(target)
     return module.eval().requires_grad_(False), config
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from decoding import build, committed, decode, plain
+from elsewhere import placed
 from tiny_models import make_model, save_pair
 from transformers import AutoConfig, AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
 
@@ -60,7 +61,7 @@ def tiny(family: str, **changes):
         **changes,
     )
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config).eval()
+    return placed(AutoModelForCausalLM.from_config(config)).eval()
 
 
 def nothing(module, inputs, output):

@@ -12,6 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from stairs_core.forward import faster_pass, lean_llama, packed_linear
 from stairs_core.forward.cached_model import CachedModel
 
+pytestmark = pytest.mark.cpu
+
 
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from elsewhere import placed
 from families import make as make_family
 from tiny_models import make_model
 
@@ -43,7 +44,7 @@ def states(target) -> dict[int, torch.Tensor]:
 @torch.no_grad()
 def test_chimera_guesses_what_its_training_computes(target, states):
     torch.manual_seed(0)
-    heads = ChimeraHeads(32, 3, 4, 16)
+    heads = placed(ChimeraHeads(32, 3, 4, 16))
     for linear in heads.heads:
         torch.nn.init.normal_(linear.weight, std=0.1)
     embedded, hidden = hidden_states.embedding(target)[IDS[:1]], states[4][:1]
@@ -61,7 +62,7 @@ def test_chimera_guesses_what_its_training_computes(target, states):
 
 def test_chimeras_head_sees_no_hidden_state_of_a_guess(target, states):
     """Head k at position i: a change of the target's state at i - k is not seen, one before is."""
-    heads = ChimeraHeads(32, 3, 4, 16)
+    heads = placed(ChimeraHeads(32, 3, 4, 16))
     embedded, hidden = hidden_states.embedding(target)[IDS[:1]], states[4][:1].clone()
     hidden.requires_grad_()
     for number in range(3):
@@ -75,7 +76,7 @@ def test_chimeras_head_sees_no_hidden_state_of_a_guess(target, states):
 @torch.no_grad()
 @pytest.mark.parametrize("layers", [(2, 2, 2), (1, 2, 3), (1, 1, 4)])
 def test_a_pseudo_state_that_is_true_is_answered_as_the_target_does(target, states, layers):
-    maps, cut = PseudoStates(32, layers), 5
+    maps, cut = placed(PseudoStates(32, layers)), 5
     for number, (layer, linear) in enumerate(zip(layers, maps.maps, strict=True)):
         true = states[layer][0]
         linear.bias.copy_(true[cut + 1 + number] - true[cut])
@@ -89,7 +90,7 @@ def test_a_pseudo_state_that_is_true_is_answered_as_the_target_does(target, stat
 @torch.no_grad()
 def test_pseudo_tokens_of_several_cuts_do_not_meet(target, states):
     torch.manual_seed(0)
-    maps = PseudoStates(32, (1, 2))
+    maps = placed(PseudoStates(32, (1, 2)))
     for weight in maps.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     cuts = torch.tensor([3, 7, 10])

@@ -57,7 +57,8 @@ def save_table(folder: Path, target) -> None:
 
     count = min(512, target.config.get_text_config().vocab_size)
     with torch.no_grad():
-        after = target(input_ids=torch.arange(count)[:, None]).logits[:, -1].argmax(-1)
+        every = torch.arange(count)[:, None].to(target.device)
+        after = target(input_ids=every).logits[:, -1].argmax(-1).cpu()
     keys, order = torch.tensor([key([token]) for token in range(count)]).sort()
     columns = {"keys": keys, "tokens": after[order].int(), "shares": torch.full((count,), 60)}
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from elsewhere import placed
 from heads import save_heads
 
 WORDS = [
@@ -84,7 +85,7 @@ def make_model(layers: int = 2, seed: int = 0, **changes):
         if weight.dim() > 1:
             # Larger than at the start of training, so that the most likely token keeps changing.
             torch.nn.init.normal_(weight, std=0.25 if "embed" not in name else 1.0)
-    return model
+    return placed(model)
 
 
 def perturb(model, strength: float = 0.12, seed: int = 1):
@@ -97,7 +98,7 @@ def perturb(model, strength: float = 0.12, seed: int = 1):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in twin.parameters():
-            noise = torch.randn(weight.shape, generator=generator)
+            noise = torch.randn(weight.shape, generator=generator).to(weight.device)
             weight.add_(noise * weight.std().nan_to_num(0.0) * strength)
     return twin
 
