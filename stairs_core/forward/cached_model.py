@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..protocols import Sampler
-from . import hidden_states, token_trees
+from . import cuda_graphs, hidden_states, token_trees
 from .kv_cache import BLOCK, KV, argument, begins_anew
 from .rotary import UNLIMITED
 from .sliding_windows import Windows
@@ -50,6 +50,9 @@ class CachedModel:
         lengths = self._turns.lengths if self._turns else []
         self._switch = next((n for n in lengths if begins_anew(model, n)), UNLIMITED)
         self._switched = False
+        # Strict passes have a shape of their own already, and masks that graphs do not.
+        self._graphs = cuda_graphs.of(model) if cached and not strict else None
+        self._static: cuda_graphs.StaticCache | None = None  # lent by the graphs, at the first pass
         self._kv: KV | None = None
         self._held: list[int] = []
         self._nodes: list[tuple[int, int]] = []  # a tree after ``_held``: (token, parent)
@@ -292,6 +295,14 @@ class CachedModel:
         empty, so that it never disagrees with ``_held``."""
         kv, self._kv = self._kv, None
         self._held, self._nodes = [], []
+        if kv is not None and self._graphs is not None:
+            self._static = self._static or self._graphs.lend(self)
+            kv = self._static.roomy(kv if kv.layers else None, batch.shape[1])
+            if not where and len(batch) == 1 and self._static.takes(kv, batch.shape[1]):
+                logits, hidden = self._static.run(kv, batch[0], self._states.layers)
+                self._states.add(hidden)
+                self._kv = kv
+                return logits[None, -last:].clone()
         with self._turned(), self._states.kept(self._model):
             out = self._model(
                 input_ids=batch.to(self._model.device),
@@ -337,6 +348,11 @@ class States:
             yield
         if self.layers:
             self._new.append(torch.stack([found[layer] for layer in self.layers], 2))
+
+    def add(self, hidden: torch.Tensor | None) -> None:
+        """Keeps the hidden states of one pass, [tokens, layers, width], as a copy."""
+        if hidden is not None:
+            self._new.append(hidden[None].clone())
 
     def cut(self, tokens: int) -> None:
         """Drops the states of the last pass after its first ``tokens``: those were padding."""

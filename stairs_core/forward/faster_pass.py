@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from . import lean_llama, packed_linear, quantised_weights
+from . import cuda_graphs, lean_llama, packed_linear, quantised_weights
 from .cached_model import CachedModel
 from .encoder_decoder import bind
 from .hidden_states import fingerprint
@@ -24,14 +24,18 @@ def build(model: Any, how: str, again: Callable[[], Any]) -> Any:
 
     ``off``: the given model. ``on``: compiled by torch.compile, which needs a C++ compiler on a
     CPU. ``auto``: on a CPU where packed weights are measured to be faster, ``lean_llama`` or else
-    ``packed_linear``, if its logits agree on a few tokens; elsewhere the given model. ``again``:
-    loads the model once more, for when the faster pass failed after taking the weights.
+    ``packed_linear``, if its logits agree on a few tokens; on a GPU the given model, whose short
+    passes are then replayed by ``cuda_graphs`` where these fit it and agree. ``again``: loads the
+    model once more, for when the faster pass failed after taking the weights.
     """
     if how == "on":
         model.forward = torch.compile(model.forward)
     spread = len(set(getattr(model, "hf_device_map", {}).values())) > 1
     # Quantised layers are of kinds that cannot be packed here.
     odd = spread or quantised_weights.label(model.config) is not None
+    if how == "auto" and not odd and cuda_graphs.fits(model):
+        _replay(model)
+        return model
     if how != "auto" or odd or not packed_linear.pays(model):
         return model
     fingerprint(model)  # before packing takes weights away
@@ -50,6 +54,18 @@ def _quicker(model: Any) -> Any:
         return lean_llama.LeanLlama(model, consume=True)
     packed_linear.pack(model)
     return model
+
+
+def _replay(model: Any) -> None:
+    """Gives the model graphs, unless its logits are others with them or they cannot be recorded."""
+    expected = _logits(model)
+    cuda_graphs.attach(model)
+    try:
+        right = agree(_logits(model), expected)
+    except torch.OutOfMemoryError:
+        right = False
+    if not right:
+        cuda_graphs.detach(model)
 
 
 def _logits(model: Any) -> torch.Tensor | None:

@@ -8,6 +8,7 @@ the checks, our own models and what was trained on a target use this file.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +27,27 @@ class KV(Cache):
     def __init__(self, whole_blocks: bool = False) -> None:
         super().__init__(layers=[])
         self._whole_blocks = whole_blocks
+
+    @classmethod
+    def over(cls, buffers: Sequence[torch.Tensor], length: int) -> KV:
+        """A cache that lies in the given buffers, one a layer [2 * heads, capacity, head], keys
+        before values, and holds their first ``length`` tokens."""
+        kv = cls()
+        for buffer in buffers:
+            layer = Layer(whole_blocks=False)
+            layer.keys, layer.values = buffer[None].chunk(2, 1)
+            layer.is_initialized, layer.length = True, length
+            kv.layers.append(layer)
+        return kv
+
+    def lies_in(self, buffers: Sequence[torch.Tensor]) -> bool:
+        """Whether it still lies in these buffers: it leaves them when it grows, or for a batch."""
+        return bool(buffers) and self.layers[0].buffers[0].data_ptr() == buffers[0].data_ptr()
+
+    def written(self, tokens: int) -> None:
+        """So many tokens were written to the buffers, after the others."""
+        for layer in self.layers:
+            layer.length += tokens
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_, **__

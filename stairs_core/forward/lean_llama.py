@@ -27,8 +27,8 @@ FAMILIES = ("llama", "mistral", "qwen2")
 _ROPES = ("default", "linear", "llama3", "yarn")  # angles depend on the position alone
 
 
-def fits(model: Any) -> bool:
-    """Whether the model is of ``FAMILIES`` and has no parts that this file does not implement."""
+def is_plain(model: Any) -> bool:
+    """Whether the model is of ``FAMILIES`` and has no parts but those of a Llama."""
     config = model.config
     rope = getattr(config, "rope_parameters", None) or {}
     return (
@@ -37,9 +37,12 @@ def fits(model: Any) -> bool:
         and not Windows(config).any
         and config.hidden_act == "silu"
         and config._attn_implementation == "sdpa"
-        and model.dtype == torch.float32
-        and model.device.type == "cpu"
     )
+
+
+def fits(model: Any) -> bool:
+    """Whether this file implements all of the model, on its device and in its dtype."""
+    return is_plain(model) and model.dtype == torch.float32 and model.device.type == "cpu"
 
 
 class LeanLlama:

@@ -17,13 +17,14 @@ from ..decoding.clock import Clock
 from ..decoding.engine import Limits, generate
 from ..decoding.recorder import Recorder
 from ..drafters import DrafterInputs
+from ..forward import cuda_graphs
 from ..forward.encoder_decoder import reads_apart
 from ..models.devices import hardware
 from ..models.pair import Pair
-from ..protocols import LengthPolicy
+from ..protocols import Drafter, LengthPolicy, Verifier
 from ..settings import methods
 from ..settings.pair_spec import is_here, split
-from ..settings.settings import Settings
+from ..settings.settings import K_RANGE, Settings
 from ..text import tokens
 from ..traces import metrics
 from ..traces.records import Recording, Run, Step, Stop
@@ -80,6 +81,7 @@ class Runner:
             pair.require_trees()
         self.clock = Clock(pair.device)
         self.steps: list[Step] = []
+        self._parts: tuple[Verifier, Drafter] | None = None
         self._noise: float | None = None
         self._rounding: float | None = None
         self._draft_matches: str | None = None
@@ -109,19 +111,32 @@ class Runner:
         return pass_timing.costs(self.pair, settings.backend, settings.numerics, drafts=drafts)
 
     def warm_up(self) -> None:
-        """Decodes a few tokens off the clock, since the first passes take longer than any other."""
+        """Decodes a few tokens off the clock, since the first passes take longer than any other,
+        and on a GPU records all passes that the run may need (``cuda_graphs``)."""
         limits = self._limits(WARM_UP_TOKENS)
-        for _ in self._generate(self._new_recorder(), Clock(self.pair.device), limits):
-            pass
+        length = self._limits(self.settings.max_new_tokens).length
+        with cuda_graphs.ahead(length, self._most + 1):
+            for _ in self._generate(self._new_recorder(), Clock(self.pair.device), limits):
+                pass
 
     def decode(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:
         """Yields the steps, and keeps each in ``steps``. ``stop`` is asked after every step."""
         new = self.settings.max_new_tokens
         limits = self._limits(new, eos_ids=self._ending.eos_ids, stop=stop)
-        for step in self._generate(self._recorder, self.clock, limits):
-            self.steps.append(step)
-            self._draft_matches = None  # they were of a shorter text
-            yield step
+        try:
+            for step in self._generate(self._recorder, self.clock, limits):
+                self.steps.append(step)
+                self._draft_matches = None  # they were of a shorter text
+                yield step
+        finally:
+            self._parts = None
+
+    @property
+    def _most(self) -> int:
+        """The most tokens that are drafted in a step."""
+        if self.settings.drafter == "none":
+            return 0
+        return K_RANGE[1] if self.settings.length == "heuristic" else self.settings.k
 
     def _limits(self, new: int, **rest: Any) -> Limits:
         context_length = self.pair.for_prompt(self._ids).context_length
@@ -131,8 +146,12 @@ class Runner:
         """With empty caches: what a warm-up computed must be computed again, on the clock."""
         length = self._length()
         inputs = self._inputs(length)
+        # The caches of the warm-up, and the graphs over them, are lent again to whoever asks next:
+        # until now no other lane may have them.
+        self._parts = None
         target = verify.build(self.settings.backend, inputs.pair.target, self.settings.numerics)
         drafter = drafters.build(self.settings.drafter, inputs)
+        self._parts = target, drafter
         return generate(self._ids, target, drafter, inputs.sampler, recorder, clock, limits, length)
 
     def _inputs(self, length: LengthPolicy) -> DrafterInputs:

@@ -1,0 +1,230 @@
+"""CUDA graphs of a model's passes over one token and over a few, each recorded once and replayed.
+
+A pass of a small model launches hundreds of kernels, and launching them takes a GPU's host many
+times as long as the GPU needs to read the weights. A graph is launched as one. It is bound to its
+shapes and addresses, so there is one for each number of tokens (``WIDTHS``; other numbers are
+padded) and for each power of two of cache that is read, and caches are lent again with the graphs
+recorded over them. Only chains of tokens after a text are replayed; prompts, trees, batches of rows
+and strict numerics run as they do without graphs, over the same buffers.
+
+A graph is recorded when it is first needed. ``ahead`` records all that a run may need, so that this
+happens in its warm-up and not on its clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .kv_cache import KV
+from .lean_llama import is_plain
+from .static_llama import StaticLlama
+
+WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
+"""Tokens of a pass that is replayed: those whose cost is measured (``pass_timing``)."""
+_SHORTEST = 256
+"""The least of a cache that a pass reads, in tokens."""
+_KEPT = 4
+"""Caches that are kept for later runs of a model."""
+
+_GRAPHS: weakref.WeakKeyDictionary[Any, Graphs] = weakref.WeakKeyDictionary()
+"""By model. Not an attribute of it: a view of a model (``layer_skip_view``) is another model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a run may need: texts of so many tokens, passes over so many."""
+
+    length: int
+    width: int
+
+
+_AHEAD: ContextVar[_Run | None] = ContextVar("ahead", default=None)
+
+
+def fits(model: Any) -> bool:
+    """Whether the model's passes can be replayed: a Llama-like one as a whole on one GPU.
+
+    On ZeroGPU ``is_initialized`` is false where models are loaded: there is no GPU there yet.
+    """
+    return is_plain(model) and model.device.type == "cuda" and torch.cuda.is_initialized()
+
+
+def attach(model: Any, *, record: bool = True) -> None:
+    """From now on, a ``CachedModel`` of this model replays graphs. ``record``: False runs the same
+    passes without a graph, on any device."""
+    _GRAPHS[model] = Graphs(StaticLlama(model), record)
+
+
+def detach(model: Any) -> None:
+    """Takes ``attach`` back."""
+    _GRAPHS.pop(model, None)
+
+
+def of(model: Any) -> Graphs | None:
+    """The model's graphs, where it has any."""
+    try:
+        return _GRAPHS.get(model)
+    except TypeError:  # cannot be referred to weakly: a model of our own, or a stand-in
+        return None
+
+
+@contextlib.contextmanager
+def ahead(length: int, width: int) -> Iterator[None]:
+    """Inside, a cache's first pass records all graphs that texts of at most ``length`` tokens need
+    from there on, in passes over at most ``width`` tokens."""
+    token = _AHEAD.set(_Run(length, width))
+    try:
+        yield
+    finally:
+        _AHEAD.reset(token)
+
+
+class Graphs:
+    """A model's static pass, and the caches with the graphs recorded over them."""
+
+    def __init__(self, forward: StaticLlama, record: bool) -> None:
+        self.forward = forward
+        device = forward.device
+        # What the graphs read: the tokens of a pass, and how many tokens are before them.
+        self.ids = torch.zeros(WIDTHS[-1], dtype=torch.long, device=device)
+        self.start = torch.zeros(1, dtype=torch.long, device=device)
+        self.recorder = _recorder(device) if record else None
+        self._free: list[StaticCache] = []
+
+    def lend(self, borrower: Any) -> StaticCache:
+        """A cache for ``borrower`` alone, for as long as that lives."""
+        cache = self._free.pop() if self._free else StaticCache(self)
+        weakref.finalize(borrower, self._take_back, cache).atexit = False
+        return cache
+
+    def _take_back(self, cache: StaticCache) -> None:
+        self._free.append(cache)
+        del self._free[:-_KEPT]
+
+
+Key = tuple[int, int, tuple[int, ...]]
+"""Tokens of a pass, how much of the cache it reads, and the layers whose output is kept."""
+Result = tuple[torch.Tensor, torch.Tensor | None]
+
+
+class StaticCache:
+    """Keys and values in buffers that stay where they are, and the graphs that use them."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self._buffers: list[torch.Tensor] = []  # as ``StaticLlama.new_cache`` makes them
+        self._recorded: dict[Key, tuple[Any, Result]] = {}
+
+    def roomy(self, kv: KV | None, more: int) -> KV:
+        """``kv`` with room for ``more`` tokens: an empty one over these buffers for None, and over
+        larger ones where these are too small. One that has left the buffers stays as it is."""
+        run, length = _AHEAD.get(), 0 if kv is None else kv.get_seq_length()
+        if kv is not None and not kv.lies_in(self._buffers):
+            return kv
+        needed = _padded(max(length + more, run.length if run else 0) + WIDTHS[-1])
+        old = self._buffers
+        if not old or old[0].shape[1] < needed:
+            # The graphs' memory is freed before more is taken.
+            self._recorded, self._buffers = {}, []
+            self._buffers = self._graphs.forward.new_cache(needed)
+            for new, held in zip(self._buffers, old, strict=bool(old)) if length else ():
+                new[:, :length] = held[:, :length]
+        elif kv is not None:
+            return kv
+        return KV.over(self._buffers, length)
+
+    def takes(self, kv: KV, tokens: int) -> bool:
+        """Whether a pass over so many tokens can be replayed: one that follows others."""
+        return 0 < tokens <= WIDTHS[-1] and kv.get_seq_length() > 0 and kv.lies_in(self._buffers)
+
+    def run(self, kv: KV, ids: torch.Tensor, layers: Sequence[int]) -> Result:
+        """Logits [tokens, vocabulary] and hidden states [tokens, layers, width] after the text in
+        ``kv``, which the tokens ``ids`` join. The next pass overwrites both."""
+        graphs, tokens, length = self._graphs, len(ids), kv.get_seq_length()
+        graphs.ids[:tokens].copy_(ids)
+        graphs.start.fill_(length)
+        width = _width(tokens)
+        self._record_ahead(length, tuple(layers))
+        logits, hidden = self._replay((width, _padded(length + width), tuple(layers)))
+        kv.written(tokens)
+        return logits[:tokens], None if hidden is None else hidden[:tokens]
+
+    def _record_ahead(self, length: int, layers: tuple[int, ...]) -> None:
+        """Records what the run that is being warmed up may need (see ``ahead``)."""
+        run = _AHEAD.get()
+        if run is None or self._graphs.recorder is None:
+            return
+        for width in WIDTHS[: WIDTHS.index(_width(run.width)) + 1]:
+            seen = _padded(length + width)
+            while seen <= _padded(run.length + width):
+                self._recording((width, seen, layers))
+                seen *= 2
+
+    def _replay(self, key: Key) -> Result:
+        if self._graphs.recorder is None:
+            return self._forward(key)
+        graph, result = self._recording(key)
+        graph.replay()
+        return result
+
+    def _forward(self, key: Key) -> Result:
+        width, seen, layers = key
+        graphs = self._graphs
+        return graphs.forward(graphs.ids[:width], graphs.start, self._buffers, seen, layers)
+
+    def _recording(self, key: Key) -> tuple[Any, Result]:
+        """The graph of a pass, and the tensors that it leaves its results in."""
+        if key not in self._recorded:
+            recorder = self._graphs.recorder
+            assert recorder is not None
+            self._recorded[key] = recorder.record(lambda: self._forward(key))
+        return self._recorded[key]
+
+
+class Recorder:
+    """Records graphs on one GPU. They run one after the other, so they share their memory."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._stream = device, torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+        # Torch gives up a pool that no graph uses, and does not take it up again.
+        number = torch.zeros(1, device=device)
+        self._anchor = self.record(lambda: number + 1)
+
+    def record(self, run: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+        """The graph of ``run``, and what that returned, which each replay overwrites.
+
+        It runs once before it is recorded, because libraries set themselves up then. What a pass
+        writes to the cache stands after the text, where the next one will write.
+        """
+        here, graph = torch.cuda.current_stream(self._device), torch.cuda.CUDAGraph()
+        with torch.cuda.device(self._device):
+            self._stream.wait_stream(here)
+            with torch.cuda.stream(self._stream):
+                run()
+            here.wait_stream(self._stream)
+            # Another thread may ask something of the GPU meanwhile: only this one records.
+            with torch.cuda.graph(graph, self._pool, self._stream, "thread_local"):
+                result = run()
+        return graph, result
+
+
+_recorder = functools.cache(Recorder)
+
+
+def _width(tokens: int) -> int:
+    """Tokens of the pass that a pass over so many is padded to."""
+    return next((w for w in WIDTHS if w >= tokens), WIDTHS[-1])
+
+
+def _padded(length: int) -> int:
+    """How much of a cache a pass that ends at ``length`` reads: a power of two."""
+    return max(_SHORTEST, 1 << (length - 1).bit_length())

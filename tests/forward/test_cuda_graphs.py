@@ -1,0 +1,167 @@
+"""Passes over a static cache, and the graphs that replay them, give what the model's pass gives.
+
+On a CPU the same passes run without being recorded; tests named ``on_a_gpu`` need one.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+from dataclasses import replace
+
+import pytest
+import torch
+from decoding import PROMPTS, committed, decode
+from tiny_models import make_model
+
+from stairs_core.forward import cuda_graphs, faster_pass
+from stairs_core.forward.cached_model import CachedModel
+from stairs_core.models.load import load_pair
+from stairs_core.settings import methods
+from stairs_core.settings.settings import BACKENDS
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=on_a_gpu)]
+CHANGES = [{}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings": True}]
+
+
+def with_graphs(model):
+    """A copy of a model, recorded where it is on a GPU."""
+    twin = copy.deepcopy(model)
+    cuda_graphs.attach(twin, record=model.device.type == "cuda")
+    return twin
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_logits_are_the_models_own(changes: dict, device: str):
+    """Over prompts, one token, a few, more than a pass takes, and after tokens were dropped."""
+    stock = make_model(layers=3, **changes).to(device)
+    ours, theirs = CachedModel(with_graphs(stock)), CachedModel(stock)
+    text, other = list(range(3, 303)), [7] * 300
+    ways = [(text, end, last) for end, last in ((5, 1), (6, 1), (11, 5), (31, 12), (80, 3))]
+    ways += [([*text[:70], *other], end, last) for end, last in ((74, 4), (75, 1), (255, 1))]
+    ways += [([*text[:70], *other], end, last) for end, last in ((260, 5), (261, 1), (360, 9))]
+    for ids, end, last in ways:
+        a, b = (lane.logits([i % 320 for i in ids[:end]], last) for lane in (ours, theirs))
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4), (end, last)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_hidden_states_are_the_models_own(device: str):
+    stock = make_model(layers=3).to(device)
+    lanes = [CachedModel(with_graphs(stock)), CachedModel(stock)]
+    for lane in lanes:
+        lane.read_layers([1, 3])
+    for end in (6, 7, 12, 10):
+        text = [*range(9), *range(end, 9, -1)]
+        for lane in lanes:
+            lane.logits(text, 1)
+        a, b = (lane.hidden(text, [], len(text) - 1) for lane in lanes)
+        assert a is not None
+        assert b is not None
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def on(tiny_pair_dir):
+    """By device: the tiny pair without graphs and with them."""
+    found = {}
+
+    def pairs(device: str):
+        if device not in found:
+            pair = load_pair(str(tiny_pair_dir), device, "float32", "off")
+            twins = {name: with_graphs(getattr(pair, name)) for name in ("target", "draft")}
+            found[device] = pair, replace(pair, **twins)
+        return found[device]
+
+    return pairs
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("drafter", methods.EXACT)
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_whoever_drafts_the_text_is_the_targets_own(on, device, drafter, prompt):
+    stock, ours = on(device)
+    ids = ours.tokenizer.encode(prompt)
+    expected = decode(stock, ids, "none", "single_kv", 1, 60, frozenset())
+    steps = decode(ours, ids, drafter, "single_kv", 6, 60, frozenset())
+    assert committed(steps) == committed(expected)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("numerics", ["fast", "strict"])
+def test_other_ways_to_compute_the_stairs_are_as_before(on, device, backend, numerics):
+    if numerics == "strict" and not backend.startswith("single"):
+        pytest.skip("strict passes are single ones")
+    stock, ours = on(device)
+    ids = ours.tokenizer.encode(PROMPTS[0])
+    expected, steps = (
+        decode(pair, ids, "model", backend, 3, 40, frozenset(), numerics) for pair in (stock, ours)
+    )
+    assert [(s.accepted, [t.id for t in s.tokens]) for s in steps] == [
+        (s.accepted, [t.id for t in s.tokens]) for s in expected
+    ]
+
+
+def test_a_cache_is_lent_to_one_model_at_a_time_and_lent_again():
+    model = with_graphs(make_model())
+    text = [*range(20)]
+    alone = CachedModel(make_model()).logits(text, 1)
+    one, other = CachedModel(model), CachedModel(model)
+    for lane in (one, other):
+        lane.logits(text[:10], 1)
+    other.logits([5] * 12, 2)  # would be seen by the one, were the cache the same
+    assert torch.allclose(one.logits(text, 10)[-1:], alone, atol=1e-4)
+    assert one._static is not other._static
+    first = one._static
+    del one, lane
+    gc.collect()
+    again = CachedModel(model)
+    assert torch.allclose(again.logits(text, 1), alone, atol=1e-4)  # nothing is left of the last
+    assert again._static is first
+
+
+def test_views_and_other_families_run_as_before():
+    model = with_graphs(make_model(layers=4))
+    assert cuda_graphs.of(model) is not None
+    assert cuda_graphs.of(copy.copy(model)) is None
+    assert cuda_graphs.of(object()) is None
+    assert not cuda_graphs.fits(make_model())  # not on a GPU
+    cuda_graphs.detach(model)
+    assert cuda_graphs.of(model) is None
+
+
+def test_weights_are_in_memory_once():
+    model = with_graphs(make_model())
+    attention = model.model.layers[0].self_attn
+    parts = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+    assert len({part.untyped_storage().data_ptr() for part in parts}) == 1
+
+
+@on_a_gpu
+def test_a_run_records_nothing_on_its_clock_on_a_gpu(on, monkeypatch):
+    from stairs_core.measuring.race import race
+    from stairs_core.measuring.runner import Runner
+    from stairs_core.settings.settings import Settings
+
+    _, pair = on("cuda")
+    settings = [Settings(drafter=name, k=4, max_new_tokens=200) for name in ("none", "model")]
+    runners = [Runner(pair, PROMPTS[0], s) for s in settings]
+    events = race(runners)
+    for _ in runners:
+        next(events)  # their warm-ups are over
+    monkeypatch.setattr(torch.cuda, "graph", None)
+    list(events)
+    texts = [runner.recording().new_ids for runner in runners]
+    assert texts[0] == texts[1]
+
+
+@on_a_gpu
+def test_a_model_on_a_gpu_is_given_graphs():
+    model = make_model().to("cuda", torch.bfloat16)
+    assert faster_pass.build(model, "off", make_model) is model
+    assert cuda_graphs.of(model) is None
+    assert faster_pass.build(model, "auto", make_model) is model
+    assert cuda_graphs.of(model) is not None
