@@ -297,7 +297,7 @@ class CachedModel:
         self._held, self._nodes = [], []
         if kv is not None and self._graphs is not None:
             self._static = self._static or self._graphs.lend(self)
-            kv = self._static.roomy(kv if kv.layers else None, batch.shape[1])
+            kv = self._static.ready(kv if kv.layers else None, batch.shape[1], self._states.layers)
             if not where and len(batch) == 1 and self._static.takes(kv, batch.shape[1]):
                 logits, hidden = self._static.run(kv, batch[0], self._states.layers)
                 self._states.add(hidden)

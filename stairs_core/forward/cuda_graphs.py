@@ -3,9 +3,9 @@
 A pass of a small model launches hundreds of kernels, and launching them takes a GPU's host many
 times as long as the GPU needs to read the weights. A graph is launched as one. It is bound to its
 shapes and addresses, so there is one for each number of tokens (``WIDTHS``; other numbers are
-padded) and for each power of two of cache that is read, and caches are lent again with the graphs
-recorded over them. Only chains of tokens after a text are replayed; prompts, trees, batches of rows
-and strict numerics run as they do without graphs, over the same buffers.
+padded) and for each length of cache that is read, in steps, and caches are lent again with the
+graphs recorded over them. Only chains of tokens after a text are replayed; prompts, trees, batches
+of rows and strict numerics run as they do without graphs, over the same buffers.
 
 A graph is recorded when it is first needed. ``ahead`` records all that a run may need, so that this
 happens in its warm-up and not on its clock.
@@ -23,14 +23,15 @@ from typing import Any
 
 import torch
 
+from .fitted_draft import Fitted, Ids
 from .kv_cache import KV
 from .lean_llama import is_plain
 from .static_llama import StaticLlama
 
 WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
 """Tokens of a pass that is replayed: those whose cost is measured (``pass_timing``)."""
-_SHORTEST = 256
-"""The least of a cache that a pass reads, in tokens."""
+_STEP = 256
+"""Tokens between the lengths of cache that passes read; more for long texts (``_padded``)."""
 _KEPT = 4
 """Caches that are kept for later runs of a model."""
 
@@ -57,10 +58,9 @@ def fits(model: Any) -> bool:
     return is_plain(model) and model.device.type == "cuda" and torch.cuda.is_initialized()
 
 
-def attach(model: Any, *, record: bool = True) -> None:
-    """From now on, a ``CachedModel`` of this model replays graphs. ``record``: False runs the same
-    passes without a graph, on any device."""
-    _GRAPHS[model] = Graphs(StaticLlama(model), record)
+def attach(model: Any, recorder: Recorder | None = None) -> None:
+    """From now on, a ``CachedModel`` of this model replays graphs."""
+    _GRAPHS[model] = Graphs(StaticLlama(model), recorder or _recorder(model.device))
 
 
 def detach(model: Any) -> None:
@@ -71,14 +71,17 @@ def detach(model: Any) -> None:
 def of(model: Any) -> Graphs | None:
     """The model's graphs, where it has any."""
     try:
-        return _GRAPHS.get(model)
-    except TypeError:  # cannot be referred to weakly: a model of our own, or a stand-in
+        found = _GRAPHS.get(model)
+    except TypeError:  # cannot be referred to weakly, as some stand-ins
         return None
+    if found is None and isinstance(model, Fitted) and (inner := of(model.inner)):
+        found = _GRAPHS[model] = Graphs(inner.forward, inner.recorder, model.ids)
+    return found
 
 
 @contextlib.contextmanager
 def ahead(length: int, width: int) -> Iterator[None]:
-    """Inside, a cache's first pass records all graphs that texts of at most ``length`` tokens need
+    """Inside, a pass over a cache records all graphs that texts of at most ``length`` tokens need
     from there on, in passes over at most ``width`` tokens."""
     token = _AHEAD.set(_Run(length, width))
     try:
@@ -88,15 +91,15 @@ def ahead(length: int, width: int) -> Iterator[None]:
 
 
 class Graphs:
-    """A model's static pass, and the caches with the graphs recorded over them."""
+    """A model's static pass, and the caches with the graphs recorded over them. ``fit``: from the
+    ids that it is given to its own, and back."""
 
-    def __init__(self, forward: StaticLlama, record: bool) -> None:
-        self.forward = forward
+    def __init__(self, forward: StaticLlama, recorder: Recorder, fit: Ids | None = None) -> None:
+        self.forward, self.recorder, self.fit = forward, recorder, fit
         device = forward.device
         # What the graphs read: the tokens of a pass, and how many tokens are before them.
         self.ids = torch.zeros(WIDTHS[-1], dtype=torch.long, device=device)
         self.start = torch.zeros(1, dtype=torch.long, device=device)
-        self.recorder = _recorder(device) if record else None
         self._free: list[StaticCache] = []
 
     def lend(self, borrower: Any) -> StaticCache:
@@ -123,23 +126,33 @@ class StaticCache:
         self._buffers: list[torch.Tensor] = []  # as ``StaticLlama.new_cache`` makes them
         self._recorded: dict[Key, tuple[Any, Result]] = {}
 
-    def roomy(self, kv: KV | None, more: int) -> KV:
+    def ready(self, kv: KV | None, more: int, layers: Sequence[int]) -> KV:
         """``kv`` with room for ``more`` tokens: an empty one over these buffers for None, and over
-        larger ones where these are too small. One that has left the buffers stays as it is."""
+        larger ones where these are too small. One that has left the buffers stays as it is.
+
+        Records what the run that is being warmed up may need after them (see ``ahead``); its passes
+        keep the output of ``layers``.
+        """
         run, length = _AHEAD.get(), 0 if kv is None else kv.get_seq_length()
         if kv is not None and not kv.lies_in(self._buffers):
             return kv
-        needed = _padded(max(length + more, run.length if run else 0) + WIDTHS[-1])
-        old = self._buffers
-        if not old or old[0].shape[1] < needed:
-            # The graphs' memory is freed before more is taken.
-            self._recorded, self._buffers = {}, []
-            self._buffers = self._graphs.forward.new_cache(needed)
-            for new, held in zip(self._buffers, old, strict=bool(old)) if length else ():
-                new[:, :length] = held[:, :length]
-        elif kv is not None:
-            return kv
-        return KV.over(self._buffers, length)
+        needed = max(length + more, run.length if run else 0) + WIDTHS[-1]
+        capacity = self._buffers[0].shape[1] if self._buffers else 0
+        if capacity < needed:
+            self._grow(max(_padded(needed), 2 * capacity), length)
+            kv = None
+        if run is not None:
+            self._graphs.start.fill_(length)
+            for key in _keys(length + more, run, tuple(layers)):
+                self._recording(key)
+        return KV.over(self._buffers, length) if kv is None else kv
+
+    def _grow(self, capacity: int, length: int) -> None:
+        """Takes larger buffers, and copies the first ``length`` tokens."""
+        old, self._recorded = self._buffers, {}
+        self._buffers = self._graphs.forward.new_cache(capacity)
+        for new, held in zip(self._buffers, old, strict=False):
+            new[:, :length] = held[:, :length]
 
     def takes(self, kv: KV, tokens: int) -> bool:
         """Whether a pass over so many tokens can be replayed: one that follows others."""
@@ -152,40 +165,22 @@ class StaticCache:
         graphs.ids[:tokens].copy_(ids)
         graphs.start.fill_(length)
         width = _width(tokens)
-        self._record_ahead(length, tuple(layers))
-        logits, hidden = self._replay((width, _padded(length + width), tuple(layers)))
+        graph, (logits, hidden) = self._recording((width, _padded(length + width), tuple(layers)))
+        graph.replay()
         kv.written(tokens)
         return logits[:tokens], None if hidden is None else hidden[:tokens]
 
-    def _record_ahead(self, length: int, layers: tuple[int, ...]) -> None:
-        """Records what the run that is being warmed up may need (see ``ahead``)."""
-        run = _AHEAD.get()
-        if run is None or self._graphs.recorder is None:
-            return
-        for width in WIDTHS[: WIDTHS.index(_width(run.width)) + 1]:
-            seen = _padded(length + width)
-            while seen <= _padded(run.length + width):
-                self._recording((width, seen, layers))
-                seen *= 2
-
-    def _replay(self, key: Key) -> Result:
-        if self._graphs.recorder is None:
-            return self._forward(key)
-        graph, result = self._recording(key)
-        graph.replay()
-        return result
-
     def _forward(self, key: Key) -> Result:
         width, seen, layers = key
-        graphs = self._graphs
-        return graphs.forward(graphs.ids[:width], graphs.start, self._buffers, seen, layers)
+        graphs, ids = self._graphs, self._graphs.ids[:width]
+        ids = graphs.fit.known(ids) if graphs.fit else ids
+        logits, hidden = graphs.forward(ids, graphs.start, self._buffers, seen, layers)
+        return graphs.fit.fitted(logits) if graphs.fit else logits, hidden
 
     def _recording(self, key: Key) -> tuple[Any, Result]:
         """The graph of a pass, and the tensors that it leaves its results in."""
         if key not in self._recorded:
-            recorder = self._graphs.recorder
-            assert recorder is not None
-            self._recorded[key] = recorder.record(lambda: self._forward(key))
+            self._recorded[key] = self._graphs.recorder.record(lambda: self._forward(key))
         return self._recorded[key]
 
 
@@ -220,11 +215,25 @@ class Recorder:
 _recorder = functools.cache(Recorder)
 
 
+def _keys(length: int, run: _Run, layers: tuple[int, ...]) -> Iterator[Key]:
+    """Those of all passes that ``run`` may make after a text of ``length`` tokens."""
+    for width in WIDTHS[: WIDTHS.index(_width(run.width)) + 1]:
+        seen = _padded(length + width)
+        while seen <= _padded(run.length + width):
+            yield width, seen, layers
+            seen = _padded(seen + 1)
+
+
 def _width(tokens: int) -> int:
     """Tokens of the pass that a pass over so many is padded to."""
     return next((w for w in WIDTHS if w >= tokens), WIDTHS[-1])
 
 
 def _padded(length: int) -> int:
-    """How much of a cache a pass that ends at ``length`` reads: a power of two."""
-    return max(_SHORTEST, 1 << (length - 1).bit_length())
+    """How much of a cache a pass that ends at ``length`` reads: at most a quarter more, or a step.
+
+    >>> [_padded(length) for length in (1, 257, 1025, 2049, 5000)]
+    [256, 512, 1280, 2560, 5120]
+    """
+    step = max(_STEP, (1 << (length - 1).bit_length()) // 8)
+    return -(-length // step) * step

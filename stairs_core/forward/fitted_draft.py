@@ -20,23 +20,38 @@ class Fitted:
     not in ``shared``, which must not be empty."""
 
     def __init__(self, model: Any, width: int, shared: Collection[int]) -> None:
-        self._model, self._width = model, width
+        self.inner, self.ids = model, Ids(model, width, shared)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def __call__(self, input_ids: torch.Tensor, **rest: Any) -> SimpleNamespace:
+        logits = self.inner(input_ids=self.ids.known(input_ids), **rest).logits
+        return SimpleNamespace(logits=self.ids.fitted(logits))
+
+
+class Ids:
+    """From the target's ids to the draft's, and back from the draft's logits."""
+
+    def __init__(self, model: Any, width: int, shared: Collection[int]) -> None:
+        self._width = width
         known = torch.zeros(max(width, vocabulary(model)), dtype=torch.bool)
         known[sorted(shared)] = True
         replaced = torch.where(known, torch.arange(len(known)), min(shared))
         self._replaced = replaced.to(model.device)
         self._ruled_out = (~known[:width]).nonzero()[:, 0].to(model.device)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+    def known(self, ids: torch.Tensor) -> torch.Tensor:
+        """The ids that the draft is given."""
+        return self._replaced[ids]
 
-    def __call__(self, input_ids: torch.Tensor, **rest: Any) -> SimpleNamespace:
-        logits = self._model(input_ids=self._replaced[input_ids], **rest).logits
+    def fitted(self, logits: torch.Tensor) -> torch.Tensor:
+        """[..., width], over the target's vocabulary, from logits over the draft's."""
         fitted = logits.new_full((*logits.shape[:-1], self._width), float("-inf"))
         both = min(self._width, logits.shape[-1])
         fitted[..., :both] = logits[..., :both]
         fitted.index_fill_(-1, self._ruled_out.to(logits.device), float("-inf"))
-        return SimpleNamespace(logits=fitted)
+        return fitted
 
 
 def vocabulary(model: Any) -> int:

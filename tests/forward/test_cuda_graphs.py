@@ -1,6 +1,6 @@
 """Passes over a static cache, and the graphs that replay them, give what the model's pass gives.
 
-On a CPU the same passes run without being recorded; tests named ``on_a_gpu`` need one.
+On a CPU a stand-in records them; with a GPU (``-k cuda``) they are tried there too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from decoding import PROMPTS, committed, decode
+from decoding import GREEDY, PROMPTS, committed, decode
+from graph_standin import Recorder
 from tiny_models import make_model
 
 from stairs_core.forward import cuda_graphs, faster_pass
 from stairs_core.forward.cached_model import CachedModel
+from stairs_core.forward.fitted_draft import Fitted
+from stairs_core.forward.static_llama import StaticLlama
+from stairs_core.measuring.race import race
+from stairs_core.measuring.runner import Runner
 from stairs_core.models.load import load_pair
 from stairs_core.settings import methods
-from stairs_core.settings.settings import BACKENDS
+from stairs_core.settings.settings import BACKENDS, Settings
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=on_a_gpu)]
@@ -26,9 +31,9 @@ CHANGES = [{}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings
 
 
 def with_graphs(model):
-    """A copy of a model, recorded where it is on a GPU."""
+    """A copy of a model, with graphs."""
     twin = copy.deepcopy(model)
-    cuda_graphs.attach(twin, record=model.device.type == "cuda")
+    cuda_graphs.attach(twin, None if model.device.type == "cuda" else Recorder())
     return twin
 
 
@@ -61,6 +66,50 @@ def test_the_hidden_states_are_the_models_own(device: str):
         assert a is not None
         assert b is not None
         assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_draft_over_another_vocabulary_is_fitted(device: str):
+    stock = make_model().to(device)
+    ours, theirs = (
+        CachedModel(Fitted(model, 330, {*range(7, 300)})) for model in (with_graphs(stock), stock)
+    )
+    for ids, last in (([8, 9, 325], 1), ([8, 9, 325, 3, 10], 2), ([8, 9, 325, 3, 10, 11], 1)):
+        a, b = (lane.logits(ids, last) for lane in (ours, theirs))
+        assert a.shape == (last, 330)
+        assert a[:, :7].eq(float("-inf")).all()
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert ours._static is not None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_chain_after_a_text_is_a_static_pass_and_nothing_else_is(monkeypatch, device: str):
+    """Without this, the others would hold if nothing were replayed at all."""
+    passes: list[tuple[int, int]] = []
+    run = StaticLlama.__call__
+
+    def noted(self, ids, start, cache, seen, layers=()):
+        passes.append((len(ids), seen))
+        return run(self, ids, start, cache, seen, layers)
+
+    monkeypatch.setattr(StaticLlama, "__call__", noted)
+    lane = CachedModel(with_graphs(make_model().to(device)))
+    lane.logits([*range(200)], 1)  # a prompt
+    lane.tree([*range(200)], [3, 4], [-1, -1], 3)
+    lane.stairs([*range(200)], [3], [-1])
+    assert passes == []
+    lane = CachedModel(with_graphs(make_model().to(device)))
+    lane.logits([*range(200)], 1)
+    lane.logits([*range(201)], 1)
+    lane.logits([*range(207)], 6)
+    lane.write([*range(230)], 3, GREEDY)  # 23 of the text, then one and one
+    lane.logits([*range(258)], 1)  # 28, and the padding ends beyond 256
+    lane.logits([*range(300)], 1)  # 42: more than a pass takes
+    once = [(1, 256), (7, 256), (33, 256), (33, 512)]
+    assert [*dict.fromkeys(passes)] == once
+    # Recorded five times, since the cache grew at 230 tokens; each runs twice, on a GPU before and
+    # while it is recorded. A replay runs the pass again on a CPU alone: once, of one token.
+    assert len(passes) == (11 if device == "cpu" else 10)
 
 
 @pytest.fixture(scope="module")
@@ -140,22 +189,43 @@ def test_weights_are_in_memory_once():
     assert len({part.untyped_storage().data_ptr() for part in parts}) == 1
 
 
-@on_a_gpu
-def test_a_run_records_nothing_on_its_clock_on_a_gpu(on, monkeypatch):
-    from stairs_core.measuring.race import race
-    from stairs_core.measuring.runner import Runner
-    from stairs_core.settings.settings import Settings
-
-    _, pair = on("cuda")
-    settings = [Settings(drafter=name, k=4, max_new_tokens=200) for name in ("none", "model")]
-    runners = [Runner(pair, PROMPTS[0], s) for s in settings]
-    events = race(runners)
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("drafter", "k"), [("model", 4), ("lookup", 12)])
+def test_a_race_records_nothing_on_its_clock(on, monkeypatch, device, drafter, k):
+    _, pair = on(device)
+    settings = [Settings(drafter=d, k=k, max_new_tokens=40) for d in ("none", drafter)]
+    runners = [Runner(pair, " ".join([PROMPTS[0]] * 23), s) for s in settings]
+    assert 195 < len(runners[0].prompt_ids) < 215  # its passes read more than one length of cache
+    events, recorded = race(runners), []
     for _ in runners:
         next(events)  # their warm-ups are over
-    monkeypatch.setattr(torch.cuda, "graph", None)
-    list(events)
+    kind = cuda_graphs.Recorder if device == "cuda" else Recorder
+    monkeypatch.setattr(kind, "record", lambda self, run: recorded.append(run))
+    try:
+        list(events)
+    finally:
+        assert recorded == []
     texts = [runner.recording().new_ids for runner in runners]
     assert texts[0] == texts[1]
+
+
+def test_a_run_is_given_the_cache_of_its_own_warm_up(on):
+    """Which of a race's lanes starts first must not matter: each has recorded what it needs."""
+    _, pair = on("cpu")
+    runners = [Runner(pair, PROMPTS[0], Settings("none", max_new_tokens=n)) for n in (9, 200)]
+    for runner in runners:
+        runner.warm_up()
+    lent = []
+    for runner in runners:
+        assert runner._parts is not None
+        lent.append(runner._parts[0]._model._static)
+    assert lent[0] is not lent[1]
+    for runner, cache in zip(runners, lent, strict=True):
+        steps = runner.decode()
+        next(steps)
+        assert runner._parts[0]._model._static is cache
+        steps.close()
+        assert runner._parts is None
 
 
 @on_a_gpu
