@@ -3,14 +3,14 @@
 #
 #     bash tests/scripts/gpu_suite.sh OUT [PART ...]
 #
-# Parts, in this order: env tests strict bench race. Each has a time limit of its own, and none
-# stops the others. OUT gets a log of each and numbers.tgz: tables, JSON and traces. Status 1 if
+# Parts, in this order: env strict bench race train tests. Each has a time limit of its own, and
+# none stops the others. OUT gets a log of each and numbers.tgz: tables, JSON and traces. Status 1 if
 # a part failed. Needs no page: without gradio, plotly or gguf, what needs them is skipped.
 # DEVICE=cpu rehearses it where there is no GPU, LIMIT=0.1 shortens every limit.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 OUT=$(mkdir -p "${1:?name a folder for the results}" && cd "$1" && pwd) && shift
-PARTS=${*:-env tests strict bench race}
+PARTS=${*:-env strict bench race train tests}
 DEVICE=${DEVICE:-cuda} PYTHON=${PYTHON:-python3} WORKERS=${WORKERS:-6} LIMIT=${LIMIT:-1}
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 KEEP=$OUT/numbers && mkdir -p "$KEEP"
@@ -69,13 +69,26 @@ part_strict() {
 
 part_bench() {
     limited 100 "$PYTHON" -P -m stairs_core bench --device "$DEVICE" --count 4 --repeats 1 \
-        --ks 3,5 --max-new-tokens 64 --against transformers --json \
+        --ks 3,5 --max-new-tokens 48 --against transformers --json \
         2>"$OUT/bench.log" | tee "$KEEP/bench.txt" | grep '^|'
     local status=${PIPESTATUS[0]}
     grep '^{' "$KEEP/bench.txt" >"$KEEP/bench.json"
-    tail -n 3 "$OUT/bench.log" | tr '\r' '\n' | tail -n 3
+    tr '\r' '\n' <"$OUT/bench.log" | tail -n 3
     # Interrupted at the limit, it has told what there was.
-    [ -s "$KEEP/bench.json" ] && [ "$status" -ne 1 ] && [ "$status" -ne 2 ]
+    [ "$status" -ne 1 ] && [ "$status" -ne 2 ] && grep -q '"races": [1-9]' "$KEEP/bench.json"
+}
+
+# Whether heads are trained there: a few steps on the bundled target's own text.
+part_train() {
+    local kind status=0
+    mkdir -p "$OUT/corpus" && cp assets/prompts/heldout.txt "$OUT/corpus/"
+    for kind in eagle medusa; do
+        limited 45 "$PYTHON" -P -m stairs_core train head --kind $kind --target bundled \
+            --corpus "$OUT/corpus" --out "$OUT/heads/$kind" --work "$OUT/work/$kind" --tokens 4096 \
+            --length 64 --texts 8 --vocabulary 256 --device "$DEVICE" >"$OUT/train-$kind.log" 2>&1 ||
+            { status=$?; tail -n 3 "$OUT/train-$kind.log"; }
+    done
+    return $status
 }
 
 part_race() {
