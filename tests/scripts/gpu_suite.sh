@@ -13,6 +13,7 @@ OUT=$(mkdir -p "${1:?name a folder for the results}" && cd "$1" && pwd) && shift
 PARTS=${*:-env strict bench race train tests}
 DEVICE=${DEVICE:-cuda} PYTHON=${PYTHON:-python3} WORKERS=${WORKERS:-6} LIMIT=${LIMIT:-1}
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}  # nothing need be installed
 KEEP=$OUT/numbers && mkdir -p "$KEEP"
 FAILED=0
 
@@ -29,7 +30,6 @@ limited() {
 part_env() {
     limited 40 "$PYTHON" -P - "$DEVICE" <<'PY' | tee "$KEEP/machine.txt"
 import importlib.metadata as found, platform, sys, torch
-sys.path.insert(0, ".")
 from stairs_core.models import devices
 where = devices.device(sys.argv[1])
 print(devices.hardware(where), platform.python_version(), torch.version.cuda)
