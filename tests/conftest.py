@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -59,9 +60,21 @@ def pytest_make_collect_report(collector: pytest.Collector):
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item):
-    try:
+def pytest_runtest_setup(item: pytest.Item):
+    with _optional():
         return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item):
+    with _optional():
+        return (yield)
+
+
+@contextlib.contextmanager
+def _optional():
+    try:
+        yield
     except ModuleNotFoundError as e:
         if elsewhere.DEVICE == "cpu" or not re.fullmatch(OPTIONAL, str(e.name)):
             raise

@@ -9,8 +9,8 @@ from stairs_core.decoding import acceptance
 
 def test_a_tree_of_sampled_siblings_keeps_the_distribution():
     """Two tokens drawn from q, one after the other, against what p says."""
-    generator = torch.Generator().manual_seed(3)
     p, q = torch.tensor([0.5, 0.2, 0.2, 0.1]), torch.tensor([0.1, 0.6, 0.1, 0.2])
+    generator = torch.Generator(p.device).manual_seed(3)
     seen, runs = torch.zeros(4), 4000
     for _ in range(runs):
         tokens = torch.multinomial(q, 2, replacement=True, generator=generator).tolist()

@@ -177,7 +177,7 @@ def test_maps_start_from_what_is_linear_in_the_hidden_states(target):
             return batch
 
     options = Namespace(heads=3)
-    module = pseudo.new_hidden_transfer(target, [], usual_layers(target), options)[0]
+    module = placed(pseudo.new_hidden_transfer(target, [], usual_layers(target), options)[0])
     pseudo.begin(module, target, Same())
     for number, linear in enumerate(module.maps):
         read, true = hidden[:8, 9, 0], hidden[:8, 10 + number, 0]

@@ -130,6 +130,7 @@ def test_a_broken_config(pair_dir: Path, config: str):
     refused(str(pair_dir), "target cannot be loaded")
 
 
+@pytest.mark.cpu
 def test_models_spread_over_devices_write_the_same(tiny_pair, tiny_pair_dir, tmp_path: Path):
     """Half of the target on disk, fetched by accelerate's hooks as on a machine of several GPUs."""
     from accelerate import dispatch_model
