@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 
+from . import static_llama
 from .fitted_draft import Fitted, Ids
 from .kv_cache import KV
-from .lean_llama import is_plain
 from .static_llama import StaticLlama
 
 WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
@@ -55,7 +55,7 @@ def fits(model: Any) -> bool:
 
     On ZeroGPU ``is_initialized`` is false where models are loaded: there is no GPU there yet.
     """
-    return is_plain(model) and model.device.type == "cuda" and torch.cuda.is_initialized()
+    return static_llama.fits(model) and model.device.type == "cuda" and torch.cuda.is_initialized()
 
 
 def attach(model: Any, recorder: Recorder | None = None) -> None:

@@ -27,12 +27,12 @@ FAMILIES = ("llama", "mistral", "qwen2")
 _ROPES = ("default", "linear", "llama3", "yarn")  # angles depend on the position alone
 
 
-def is_plain(model: Any) -> bool:
-    """Whether the model is of ``FAMILIES`` and has no parts but those of a Llama."""
+def is_plain(model: Any, families: Collection[str] = FAMILIES) -> bool:
+    """Whether the model is of one of the families, and has no parts beyond the usual ones."""
     config = model.config
     rope = getattr(config, "rope_parameters", None) or {}
     return (
-        config.model_type in FAMILIES
+        config.model_type in families
         and rope.get("rope_type") in _ROPES
         and not Windows(config).any
         and config.hidden_act == "silu"

@@ -16,9 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .lean_llama import FAMILIES, is_plain
+
+QWEN3 = "qwen3"
+"""A Llama that norms each head's queries and keys."""
+
+
+def fits(model: Any) -> bool:
+    """Whether this file implements all of the model."""
+    return is_plain(model, (*FAMILIES, QWEN3))
+
 
 class StaticLlama:
-    """The pass of one model, for which ``lean_llama.is_plain`` holds."""
+    """The pass of one model, for which ``fits`` holds."""
 
     def __init__(self, model: Any) -> None:
         """Joins some of the model's weights in memory; its own layers keep views of them."""
@@ -59,7 +69,10 @@ class StaticLlama:
         found = {}
         for number, (layer, held) in enumerate(zip(self._layers, cache, strict=True), 1):
             normed = F.rms_norm(x, x.shape[-1:], layer.attention_norm, self._eps)
-            new = self._rotated(F.linear(normed, *layer.qkv), turns)
+            heads = F.linear(normed, *layer.qkv).unflatten(-1, (-1, self._head))
+            if layer.head_norms is not None:
+                heads = self._normed(heads, *layer.head_norms)
+            new = self._rotated(heads, *turns)
             held.index_copy_(1, places, new[:, self._heads :].transpose(0, 1))
             _add(x, self._attend(new[:, : self._heads], held[:, :seen], mask), layer.o)
             normed = F.rms_norm(x, x.shape[-1:], layer.mlp_norm, self._eps)
@@ -91,10 +104,14 @@ class StaticLlama:
         cos = torch.cat([cos.expand(-1, turned, -1), cos.new_ones(plain)], 1)
         return cos, torch.cat([sin.expand(-1, turned, -1), sin.new_zeros(plain)], 1)
 
-    def _rotated(self, qkv: torch.Tensor, turns: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def _normed(self, heads: torch.Tensor, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
+        """Heads, [tokens, all heads, head]: queries and keys are normed by these weights."""
+        queries, keys, values = heads.split((self._heads, self._kv_heads, self._kv_heads), 1)
+        queries = F.rms_norm(queries, q.shape, q, self._eps)
+        return torch.cat([queries, F.rms_norm(keys, k.shape, k, self._eps), values], 1)
+
+    def _rotated(self, heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """[tokens, all heads, head]: queries, keys and values."""
-        cos, sin = turns
-        heads = qkv.view(cos.shape)
         swapped = heads.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
         return torch.addcmul(heads * cos, swapped, sin)
 
@@ -120,6 +137,9 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         self.attention_norm = layer.input_layernorm.weight
         self.qkv = _joined([attention.q_proj, attention.k_proj, attention.v_proj])
+        self.head_norms = None
+        if hasattr(attention, "q_norm"):
+            self.head_norms = attention.q_norm.weight, attention.k_norm.weight
         self.o: Matrix = attention.o_proj.weight, attention.o_proj.bias
         self.mlp_norm = layer.post_attention_layernorm.weight
         self.gate_up = _joined([mlp.gate_proj, mlp.up_proj])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,9 @@ import torch
 from decoding import GREEDY, PROMPTS, committed, decode
 from graph_standin import Recorder
 from tiny_models import make_model
+from transformers import AutoModelForCausalLM, MistralConfig, Qwen2Config, Qwen3Config
 
-from stairs_core.forward import cuda_graphs, faster_pass
+from stairs_core.forward import cuda_graphs, faster_pass, static_llama
 from stairs_core.forward.cached_model import CachedModel
 from stairs_core.forward.fitted_draft import Fitted
 from stairs_core.forward.static_llama import StaticLlama
@@ -28,6 +30,7 @@ from stairs_core.settings.settings import BACKENDS, Settings
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=on_a_gpu)]
 CHANGES = [{}, {"attention_bias": True, "mlp_bias": True}, {"tie_word_embeddings": True}]
+OTHERS = [MistralConfig, Qwen2Config, Qwen3Config]
 
 
 def with_graphs(model):
@@ -50,6 +53,26 @@ def test_the_logits_are_the_models_own(changes: dict, device: str):
     for ids, end, last in ways:
         a, b = (lane.logits([i % 320 for i in ids[:end]], last) for lane in (ours, theirs))
         assert torch.allclose(a, b, atol=1e-4, rtol=1e-4), (end, last)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_families_logits_are_their_own(kind, device: str):
+    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 64, "head_dim": 8}
+    heads = {"num_attention_heads": 6, "num_key_value_heads": 2, "sliding_window": None}
+    torch.manual_seed(0)
+    stock = AutoModelForCausalLM.from_config(kind(vocab_size=99, **sizes, **heads)).eval()
+    for name, weight in stock.named_parameters():
+        if "norm" in name or "bias" in name:
+            torch.nn.init.normal_(weight, mean=1.0)  # or leaving them out would not be noticed
+        else:
+            torch.nn.init.normal_(weight, std=0.3)
+    stock = stock.to(device)
+    assert static_llama.fits(stock)
+    ours, theirs = CachedModel(with_graphs(stock)), CachedModel(stock)
+    for end, last in ((9, 1), (10, 1), (15, 5)):
+        a, b = (lane.logits([*range(end)], last) for lane in (ours, theirs))
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -177,9 +200,22 @@ def test_views_and_other_families_run_as_before():
     assert cuda_graphs.of(model) is not None
     assert cuda_graphs.of(copy.copy(model)) is None
     assert cuda_graphs.of(object()) is None
-    assert not cuda_graphs.fits(make_model())  # not on a GPU
+    assert not cuda_graphs.fits(make_model().cpu())
     cuda_graphs.detach(model)
     assert cuda_graphs.of(model) is None
+
+
+def test_a_model_that_is_let_go_takes_its_graphs_with_it():
+    model = with_graphs(make_model())
+    fitted, gone = Fitted(model, 330, range(320)), weakref.ref(model)
+    for lane in (CachedModel(model), CachedModel(fitted)):
+        lane.logits([1, 2, 3], 1)
+        lane.logits([1, 2, 3, 4], 1)
+    of = weakref.ref(cuda_graphs.of(fitted))
+    del lane, fitted, model
+    gc.collect()
+    assert gone() is None
+    assert of() is None
 
 
 def test_weights_are_in_memory_once():
