@@ -95,7 +95,7 @@ def test_a_build_argument_chooses_between_cpu_and_cuda():
     name, usual = only("ARG").split("=")
     assert usual.endswith("/whl/cpu")
     assert any(f'--index-url "${name}"' in words for words in every("RUN"))
-    commands = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = (ROOT / "stairs_core/web/README.md").read_text(encoding="utf-8")
     assert re.search(rf"--build-arg {name}=https://download.pytorch.org/whl/cu\d+ ", commands)
 
 

@@ -124,7 +124,8 @@ def line(limits: Limits, environment: Mapping[str, str]) -> str:
     shown = {name: _shown(name, getattr(limits, name)) for name in SAYS}
     inside = ", ".join(f"{name} {value}" for name, value in shown.items() if value != "none")
     set_ = [variable(name) for name in SAYS if environment.get(variable(name), "").strip()]
-    return f"Limits: {inside}. Set here: {', '.join(set_) or 'none'}; README has them all."
+    named = ", ".join(set_) or "none"
+    return f"Limits: {inside}. Set here: {named}; stairs_core/web/README.md has them all."
 
 
 def _shown(name: str, value: Any) -> str:

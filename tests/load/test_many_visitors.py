@@ -1,7 +1,7 @@
 """Many visitors at once, with the traffic of real browsers: texts, cross-talk, memory, fairness.
 
-The table of README: ``python -m pytest tests/load --slow -s``. What an ordinary run tests of it,
-with two visitors and programs, is in ``tests/web/test_programs.py``.
+The table of ``stairs_core/web/README.md``: ``python -m pytest tests/load --slow -s``. What an
+ordinary run tests of it, with two visitors and programs, is in ``tests/web/test_programs.py``.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from stairs_core.settings import limits
 from stairs_core.traces import files
 from stairs_core.web import programs
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "stairs_core" / "web" / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("\n## For programs\n")[1].split("\n## ")[0]
 # Gradio and its client leave sockets and event loops for the garbage collector to close.
 pytestmark = pytest.mark.filterwarnings(
