@@ -1,6 +1,6 @@
 """The process in which strangers' chat templates are filled in: see ``bounded_template``.
 
-A request a line of JSON on stdin; for each, an answer on stdout: the ``text``, or why it ``failed``.
+A request is a line of JSON on stdin; its answer, on stdout, the ``text`` or why it ``failed``.
 Memory and CPU seconds are bounded by the operating system, where it can.
 """
 

@@ -9,6 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from types import MappingProxyType
 
 import browsing
 import httpx
@@ -61,6 +62,7 @@ def address(tmp_path_factory, log):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("STAIRS_MCP", "STAIRS_METRICS", "STAIRS_JSON_LOGS"):
             patch.setenv(name, "on")
+        patch.setenv("STAIRS_VISITOR_QUEUE", "4")
         with browsing.serving(folder, log, str(pair), limit=300) as url:
             wait_for(lambda: status(f"{url}/healthz") == 200, 120)
             yield url
@@ -75,8 +77,8 @@ def status(url):
         return e.code
 
 
-def post(url, asked):
-    kind = {"content-type": "application/json"}
+def post(url, asked, head=MappingProxyType({})):
+    kind = {"content-type": "application/json", **head}
     request = urllib.request.Request(url, json.dumps(asked).encode(), kind)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
@@ -225,6 +227,24 @@ def test_a_run_ends_when_its_caller_leaves(client, address):
         assert answer.readline()
         assert number(address, "stairs_running")
     wait_for(lambda: left() == 2)
+
+
+def test_of_one_address_so_many_runs_wait_and_no_more(client, address):
+    """The next one gradio refuses, and takes another's: this machine may say for whom it asks."""
+    job = client.submit(PROMPT, **LONG, api_name="/run")
+    wait_for(lambda: number(address, "stairs_running"))
+    short = {"prompt": PROMPT, "max_new_tokens": 1}
+    for _ in range(4):
+        post(f"{address}/gradio_api/call/v2/run", short)
+    assert number(address, "stairs_queue") == 4
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(f"{address}/gradio_api/call/v2/run", short)
+    assert refused.value.code == 503
+    assert "4 runs of one address wait on this page at most" in refused.value.read().decode()
+    refused.value.close()
+    assert post(f"{address}/gradio_api/call/v2/run", short, {"x-forwarded-for": "6.6.6.6"})
+    job.cancel()
+    wait_for(lambda: not number(address, "stairs_queue") + number(address, "stairs_running"), 120)
 
 
 def test_programs_and_visitors_take_turns_and_get_their_own(client, address):
