@@ -85,6 +85,7 @@ def test_it_installs_the_lock_and_nothing_else():
         assert files in (["/tmp/torch.txt"], ["requirements.txt"])
         assert words[-2:] == ["-r", *files], "no package by name"
     (cut,) = re.findall(r"grep '(\S+)' requirements.txt > /tmp/torch.txt", " ".join(every("RUN")))
+    assert ["--no-deps" in words for words in installs] == [True, False], "of torch's index, torch"
     lock = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     first = [line.split()[0] for line in lock if re.match(cut, line)]
     assert len(first) == 1
