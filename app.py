@@ -31,6 +31,7 @@ import gradio as gr
 from gradio.themes import Base
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
+from uvicorn.config import LOGGING_CONFIG
 
 from stairs_core.errors import InputError
 from stairs_core.settings import address, limits
@@ -402,6 +403,8 @@ def _check_tools() -> None:
 def _log_start(allowed: limits.Limits) -> None:
     log_lines.start(allowed.json_logs)
     if allowed.json_logs:
+        # The server's loggers, which it sets up itself when it starts, have no format of their own.
+        LOGGING_CONFIG["loggers"] = {"uvicorn": {"propagate": True}}
         log_lines.event("start", pair=presets.first(), **asdict(allowed))
     else:
         log_lines.event("start", pair=presets.first())

@@ -287,3 +287,17 @@ def test_the_log_tells_of_runs_and_never_a_text(client, log):
     assert "MARKED" not in lines
     assert answer["text"].strip() not in lines
     assert "Traceback" not in lines, lines[lines.index("Traceback") :]
+
+
+def test_what_others_log_is_json_too(address, log):
+    """Gradio's tracebacks, of a request that its own page would not send."""
+    with urllib.request.urlopen(f"{address}/config") as answer:
+        events = json.load(answer)["dependencies"]
+    (one, *_) = (event for event in events if event["backend_fn"] and len(event["inputs"]) > 3)
+    asked = {"data": [], "fn_index": one["id"], "session_hash": "stranger"}
+    post(f"{address}/gradio_api/queue/join", asked)
+    wait_for(lambda: "Traceback" in log.read_text())
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    (failed,) = [line for line in told if "Traceback" in str(line)]
+    assert (failed["level"], failed["event"]) == ("error", "failed")
+    assert failed["error"].startswith("Traceback")
