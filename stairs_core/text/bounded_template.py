@@ -104,7 +104,8 @@ class _Process:
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError, ValueError):
-                pipe and pipe.close()
+                if pipe:
+                    pipe.close()
 
     def _next(self, seconds: float, lacking: str) -> dict[str, Any]:
         """Its next answer. Raises InputError, with what is ``lacking``, where none comes."""

@@ -297,7 +297,10 @@ def test_what_others_log_is_json_too(address, log):
     asked = {"data": [], "fn_index": one["id"], "session_hash": "stranger"}
     post(f"{address}/gradio_api/queue/join", asked)
     wait_for(lambda: "Traceback" in log.read_text())
-    told = [json.loads(line) for line in log.read_text().splitlines()]
+    lines = log.read_text().splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    banner = [line for line in lines if not line.startswith("{")]
+    assert len(banner) == 3, "gradio's words on its MCP server, which go to stdout"
     (failed,) = [line for line in told if "Traceback" in str(line)]
     assert (failed["level"], failed["event"]) == ("error", "failed")
     assert failed["error"].startswith("Traceback")
