@@ -7,10 +7,11 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN useradd --create-home --uid 1000 stairs && install -d -o stairs /home/stairs/.cache
 WORKDIR /home/stairs/app
 
-# The lock. torch of it on its own and first: its index decides between CPU and CUDA.
+# The lock. torch of it on its own and first: its index decides between CPU and CUDA. What torch
+# needs comes with the rest, in the lock's versions: its index need not have all of it.
 COPY requirements.txt ./
 RUN grep '^torch' requirements.txt > /tmp/torch.txt \
-    && pip install --no-cache-dir --index-url "$TORCH_INDEX" -r /tmp/torch.txt \
+    && pip install --no-cache-dir --no-deps --index-url "$TORCH_INDEX" -r /tmp/torch.txt \
     && pip install --no-cache-dir -r requirements.txt
 
 COPY --chown=stairs:stairs . .

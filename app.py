@@ -31,6 +31,7 @@ import gradio as gr
 from gradio.themes import Base
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
+from uvicorn.config import LOGGING_CONFIG
 
 from stairs_core.errors import InputError
 from stairs_core.settings import address, limits
@@ -44,6 +45,7 @@ from stairs_core.web import (
     presence,
     presets,
     programs,
+    queue_shares,
     stage_value,
     theme,
     visitors,
@@ -59,6 +61,8 @@ from stairs_core.web.sendable import sendable
 from stairs_core.web.widgets import Widget
 
 PLOTLY = Path(str(find_spec("plotly").origin)).parent / "package_data" / "plotly.min.js"  # type: ignore[union-attr]
+RUNS = "runs"
+"""The queue of all that decodes."""
 AT_ONCE = 8
 """Calls of a handler at once, where it does not wait for the one thread that computes."""
 SESSIONS = 500
@@ -300,7 +304,26 @@ def _turn() -> dict[str, Any]:
     """For all that decodes: it waits in one queue for its turn on the device."""
     # On ZeroGPU every run has a device of its own.
     most = AT_ONCE if zero_gpu.ON else limits.current().runs
-    return {"concurrency_id": "runs", "concurrency_limit": most}
+    return {"concurrency_id": RUNS, "concurrency_limit": most}
+
+
+def _share_queue(blocks: gr.Blocks) -> None:
+    """Has gradio's queue refuse who holds their share of it: it counts all visitors as one."""
+    queue = blocks._queue
+    push = queue.push
+
+    async def shared(body: Any, request: Any, username: str | None) -> Any:
+        waiting = [e for one in queue.event_queue_per_concurrency_id.values() for e in one.queue]
+        held = [(_address(e.request), e.concurrency_id == RUNS) for e in waiting]  # pyright: ignore[reportArgumentType]
+        asked = blocks.fns.get(body.fn_index)
+        run = asked is not None and asked.concurrency_id == RUNS
+        try:
+            queue_shares.check(_address(request), run, held, limits.current())
+        except InputError as e:
+            return False, str(e), "queue_full"
+        return await push(body=body, request=request, username=username)
+
+    queue.push = shared
 
 
 def _offer(function: Callable[..., programs.Answers]) -> None:
@@ -346,6 +369,7 @@ def main() -> None:
     _log_start(allowed)
     # Not open: programs wait in the queue, too.
     blocks.queue(default_concurrency_limit=AT_ONCE, max_size=allowed.queue, api_open=False)
+    _share_queue(blocks)
     blocks.launch(
         server_name=address.host(os.environ),
         server_port=address.port(os.environ),
@@ -379,6 +403,8 @@ def _check_tools() -> None:
 def _log_start(allowed: limits.Limits) -> None:
     log_lines.start(allowed.json_logs)
     if allowed.json_logs:
+        # The server's loggers, which it sets up itself when it starts, have no format of their own.
+        LOGGING_CONFIG["loggers"] = {"uvicorn": {"propagate": True}}
         log_lines.event("start", pair=presets.first(), **asdict(allowed))
     else:
         log_lines.event("start", pair=presets.first())

@@ -85,6 +85,7 @@ def test_it_installs_the_lock_and_nothing_else():
         assert files in (["/tmp/torch.txt"], ["requirements.txt"])
         assert words[-2:] == ["-r", *files], "no package by name"
     (cut,) = re.findall(r"grep '(\S+)' requirements.txt > /tmp/torch.txt", " ".join(every("RUN")))
+    assert ["--no-deps" in words for words in installs] == [True, False], "of torch's index, torch"
     lock = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     first = [line.split()[0] for line in lock if re.match(cut, line)]
     assert len(first) == 1
@@ -95,7 +96,7 @@ def test_a_build_argument_chooses_between_cpu_and_cuda():
     name, usual = only("ARG").split("=")
     assert usual.endswith("/whl/cpu")
     assert any(f'--index-url "${name}"' in words for words in every("RUN"))
-    commands = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = (ROOT / "stairs_core/web/README.md").read_text(encoding="utf-8")
     assert re.search(rf"--build-arg {name}=https://download.pytorch.org/whl/cu\d+ ", commands)
 
 

@@ -1,4 +1,5 @@
-"""The README says what is so: its code runs, its commands exist, its loop is the engine's."""
+"""The README and the pages that it links to say what is so: their code runs, their commands exist,
+the loop is the engine's."""
 
 from __future__ import annotations
 
@@ -17,20 +18,29 @@ from stairs_core.settings.known import KNOWN
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = README.split("---\n")[1].splitlines()
 HEAD = dict(line.split(": ", 1) for line in LINES if ": " in line)
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+ROOMS = {path.parent.name: path for path in ROOT.glob("stairs_core/*/README.md")}
+PAGES = {ROOT / "README.md": README}
+PAGES |= {path: path.read_text(encoding="utf-8") for path in ROOMS.values()}
+ALL = "\n".join(PAGES.values())
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", ALL, re.DOTALL)
 COMMANDS = [
-    shlex.split(part, comments=True)
+    words
     for language, block in BLOCKS
     if language == "sh"
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
     for part in line.split("&&")
+    if (words := shlex.split(part, comments=True))
 ]
 
 
+def section(heading: str) -> str:
+    """What stands under a heading of one of the pages."""
+    return ALL.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
 def code(heading: str) -> str:
-    """The Python under a heading."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    (found,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    """The Python there."""
+    (found,) = re.findall(r"```python\n(.*?)```", section(heading), re.DOTALL)
     return found
 
 
@@ -68,13 +78,13 @@ def test_make_targets_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
     named = {words[1] for words in COMMANDS if words[0] == "make"}
-    named |= set(re.findall(r"`make (\w+)", README))
+    named |= set(re.findall(r"`make (\w+)", ALL))
     assert named >= {"run", "test"}
     assert named <= targets
 
 
 def stairs_commands() -> list[list[str]]:
-    tables = re.findall(r"^\| `stairs (.*?)` \|", README, re.MULTILINE)
+    tables = re.findall(r"^\| `stairs (.*?)` \|", ALL, re.MULTILINE)
     shell = [words[1:] for words in COMMANDS if words[0].endswith("stairs")]
     return [*map(shlex.split, tables), *shell]
 
@@ -90,28 +100,29 @@ def test_every_stairs_command_is_named():
 
 
 def test_every_drafter_is_named():
-    section = README.split("## Who guesses")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)) == set(methods.NAMES)
-    table = (ROOT / "stairs_core" / "drafters" / "README.md").read_text(encoding="utf-8")
+    listed = section("Who guesses, and how many")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", listed, re.MULTILINE)) == set(methods.NAMES)
+    table = PAGES[ROOMS["drafters"]]
     assert set(re.findall(r"\[`([\w-]+)`\]", table)) == set(methods.NAMES) - {"none"}
 
 
 def test_named_options_exist():
-    section = README.split("`run` and `race` take `")[1].split("`")[0]
+    options = ALL.split("`run` and `race` take `")[1].split("`")[0]
     numbers = {"--k", "--max-new-tokens", "--temperature", "--top-k", "--top-p", "--min-p"}
     numbers |= {"--repetition-penalty", "--seed"}
     for command in ("run", "race"):
-        given = [f"{o}=1" if o in numbers else o for o in section.split()]
+        given = [f"{o}=1" if o in numbers else o for o in options.split()]
         flags = {"--chat", "--check", "--json"}
         words = [o if o in flags or "=" in o else f"{o}=auto" for o in given]
         assert main.parser().parse_args([command, "--prompt", "x", *words]).command
 
 
 def test_files_named_exist():
-    links = re.findall(r"\]\(((?!http)[^)]+)\)", README)
-    assert links
-    missing = [link for link in links if not (ROOT / link).is_file()]
-    assert missing == []
+    for path, text in PAGES.items():
+        links = re.findall(r"\]\(((?!http)[^)]+)\)", text)
+        assert [link for link in links if not (path.parent / link).is_file()] == []
+    linked = {ROOT / link for link in re.findall(r"\]\(([^)]+/README.md)\)", README)}
+    assert {*ROOMS.values()} <= linked, "every page is found from the first one"
     for words in COMMANDS:
         for word in words:
             if word.endswith((".txt", ".py")):

@@ -16,6 +16,8 @@ from torch import nn
 
 _ROWS = 8  # rows that the layout is chosen for: a step's guesses and one more
 _TRIALS = 12
+_EACH = 16
+"""Up to so many rows a pass has its own kernels; above, see ``_padded``."""
 
 
 class PackedLinear(nn.Module):
@@ -53,11 +55,38 @@ class PackedLinear(nn.Module):
         times: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The output after ``activation``, or with a tensor of its shape added or multiplied."""
+        rows = x.numel() // self.in_features
+        if rows != (most := _padded(rows)):
+            # Rows that nobody reads. The slice is of the first dimension, and so contiguous.
+            wide = [None if t is None else _with_rows(t, most) for t in (x, add, times)]
+            out = self(wide[0], activation, add=wide[1], times=wide[2])[:rows]
+            return out.view(*x.shape[:-1], self.out_features)
         if add is not None:
             return self._binary(x, add, self._weight, self.bias, "add")
         if times is not None:
             return self._binary(x, times, self._weight, self.bias, "mul")
         return self._unary(x, self._weight, self.bias, activation, [], "")
+
+
+def _padded(rows: int) -> int:
+    """``rows``, above 16 rounded up to 24, 32, 48, 64, 96 and so on.
+
+    oneDNN makes kernels for every number of rows that a layer meets, and does not let go of all of
+    them: half a MB was measured for each, of each shape of layer, and prompts have all lengths.
+
+    >>> [_padded(rows) for rows in (1, 16, 17, 24, 25, 48, 49, 500)]
+    [1, 16, 24, 24, 32, 48, 64, 512]
+    """
+    if rows <= _EACH:
+        return rows
+    power = 1 << (rows - 1).bit_length()
+    return power * 3 // 4 if rows <= power * 3 // 4 else power
+
+
+def _with_rows(x: torch.Tensor, rows: int) -> torch.Tensor:
+    """[..., n] as [rows, n], with zeros behind."""
+    flat = x.reshape(-1, x.shape[-1])
+    return nn.functional.pad(flat, (0, 0, 0, rows - len(flat)))
 
 
 def pack(model: Any) -> int:

@@ -29,6 +29,7 @@ class Limits:
     run_seconds: float = 300.0
     visitor_seconds: float = 1800.0
     visitor_requests: int = 120
+    visitor_queue: int = 8
     queue: int = 64
     runs: int = 1
     memory_gb: float = 0.0
@@ -54,7 +55,13 @@ class Limits:
             )
 
 
-AT_HOME = {"max_prompt": 0, "run_seconds": 0.0, "visitor_seconds": 0.0, "visitor_requests": 0}
+AT_HOME = {
+    "max_prompt": 0,
+    "run_seconds": 0.0,
+    "visitor_seconds": 0.0,
+    "visitor_requests": 0,
+    "visitor_queue": 0,
+}
 """Other defaults where the page is its owner's alone: see ``address.is_public``."""
 SAYS = {
     "max_tokens": "new tokens of a lane, at most",
@@ -62,6 +69,7 @@ SAYS = {
     "run_seconds": "seconds that a run takes, all its lanes together, at most",
     "visitor_seconds": "seconds of runs that a visitor has in an hour",
     "visitor_requests": "runs, loads and opened files that a visitor may ask for in a minute",
+    "visitor_queue": "runs of a visitor that wait for their turn, at most; of all, half the queue",
     "queue": "requests that wait for their turn, at most",
     "runs": "runs at once on a device, which take turns, a step each",
     "memory_gb": "GB that all loaded models take, at most; 0: what the machine has",
@@ -124,7 +132,8 @@ def line(limits: Limits, environment: Mapping[str, str]) -> str:
     shown = {name: _shown(name, getattr(limits, name)) for name in SAYS}
     inside = ", ".join(f"{name} {value}" for name, value in shown.items() if value != "none")
     set_ = [variable(name) for name in SAYS if environment.get(variable(name), "").strip()]
-    return f"Limits: {inside}. Set here: {', '.join(set_) or 'none'}; README has them all."
+    named = ", ".join(set_) or "none"
+    return f"Limits: {inside}. Set here: {named}; stairs_core/web/README.md has them all."
 
 
 def _shown(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
+from . import bounded_template
 
 _ANSWER = "fox"
 _FOR_TEMPLATES = {"tools", "documents"}
@@ -40,7 +41,7 @@ def ends(tokenizer: Any) -> frozenset[int]:
         return frozenset()
     chat = [{"role": "user", "content": _ANSWER}, {"role": "assistant", "content": _ANSWER}]
     try:
-        text = tokenizer.apply_chat_template(chat, tokenize=False)
+        text = bounded_template.apply(tokenizer, chat, tokenize=False)
     except Exception:  # templates are programs: this one takes no answers
         text = ""
     after = text.rpartition(_ANSWER)[2].lstrip()
@@ -52,9 +53,11 @@ def ends(tokenizer: Any) -> frozenset[int]:
 
 def _fill(tokenizer: Any, chat: list[dict[str, str]], template: Mapping[str, Any]) -> list[int]:
     try:
-        return tokenizer.apply_chat_template(
-            chat, add_generation_prompt=True, return_dict=False, **template
+        return bounded_template.apply(
+            tokenizer, chat, add_generation_prompt=True, return_dict=False, **template
         )
+    except InputError:
+        raise
     except Exception as e:  # templates are programs, and may raise anything
         first = " ".join(str(e).split()).split(". ")[0][:200]
         reason = first.rstrip(".!") or type(e).__name__

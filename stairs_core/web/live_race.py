@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from ..traces.records import Preflight
 
 _INTERVAL = 1 / 6
+_LOOK = 0.1
 _PATIENCE = 60.0
 """Seconds after which a consumer that neither goes on nor leaves counts as one that has left: else
 the one thread that computes would wait for it as long as it stays."""
+STOPPED = "The run was stopped before its turn came."
 _END = object()
 _leases = zero_gpu.Leases()
 _turns: deque[Callable[[], bool]] = deque()
@@ -146,14 +148,20 @@ def batches(
     races take turns there, a step each.
 
     While the consumer works on a batch, no event is made. An exception raised in making them is
-    raised here. A consumer that leaves early sets ``flag``.
+    raised here. A consumer that leaves early sets ``flag``. While the engine is busy with something
+    else batches are empty, and whoever asks to stop then does not wait for it: InputError.
     """
     made: queue.SimpleQueue = queue.SimpleQueue()
-    resume, paused = threading.Event(), threading.Event()
+    begun, resume, paused = threading.Event(), threading.Event(), threading.Event()
     resume.set()
+    taken = threading.Lock()  # by the engine, at its first turn, or by a stop before it
 
     def turn() -> bool:
         """Makes one event; whether there may be more."""
+        if not begun.is_set():
+            if not taken.acquire(blocking=False):
+                return False
+            begun.set()
         try:
             item = next(events, _END)
         except Exception as e:
@@ -170,6 +178,10 @@ def batches(
     context = contextvars.copy_context()  # a ZeroGPU call finds its visitor there
     _start(functools.partial(context.run, turn))
     try:
+        while not begun.wait(_LOOK):
+            if flag.asked and taken.acquire(blocking=False):
+                raise InputError(STOPPED)
+            yield []
         while True:
             first = made.get()
             resume.clear()
@@ -185,6 +197,7 @@ def batches(
                 return
             time.sleep(interval)
     finally:
+        taken.acquire(blocking=False)
         flag.set()
         resume.set()
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import InputError
 from ..models import out_of_memory
 from ..models.worker import Say
+from ..text import bounded_template
 from . import engine_thread, presets, zero_gpu
 
 if TYPE_CHECKING:
@@ -221,4 +222,7 @@ def load(spec: str, say: Say, make_room: MakeRoom) -> Pair:
     make_room(needs, False)
     folders = {name: one.folder(roles[name], say) for name, one in found.items()}
     make_room(needs, True)
-    return engine_thread.run(load.load_pair, spec, say=say, folders=folders)
+    pair = engine_thread.run(load.load_pair, spec, say=say, folders=folders)
+    if not presets.is_vouched_for(spec):
+        bounded_template.distrust(pair.tokenizer, pair.draft_tokenizer)
+    return pair

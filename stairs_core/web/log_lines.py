@@ -8,19 +8,40 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
+import traceback
 from datetime import datetime, timezone
 from typing import Any
 
 _log = logging.getLogger("stairs")
+_print_exc = traceback.print_exc
 
 
 def start(as_json: bool) -> None:
-    """From here on, events and failures are written to stderr."""
+    """From here on, events and failures are written to stderr. ``as_json``: so are those that
+    libraries write, to their loggers or past them."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLine() if as_json else Line())
     _log.handlers = [handler]
     _log.setLevel(logging.INFO)
     _log.propagate = False
+    if as_json:
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonLine())
+        handler.setLevel(logging.WARNING)
+        logging.getLogger().handlers = [handler]
+        traceback.print_exc = _told  # gradio's way to say what failed
+        sys.excepthook = lambda *found: _log.critical("not caught", exc_info=found)
+        threading.excepthook = lambda found: _log.error("not caught", exc_info=found.exc_value)
+
+
+def _told(limit: Any = None, file: Any = None, chain: bool = True) -> None:
+    """``traceback.print_exc``, in the log where no other file is named."""
+    if file is None:
+        _log.error("failed", exc_info=True)
+    else:
+        _print_exc(limit, file, chain)
 
 
 def event(name: str, **facts: Any) -> None:

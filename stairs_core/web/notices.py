@@ -20,7 +20,10 @@ MEASURING = "Measuring what passes cost here …"
 UNMEASURED = "The GPU is here only while a run goes on, so passes are not timed before it."
 NO_CARD = "What to expect cannot be said"
 QUEUED = "Waiting for the machine …"
-REFUSED = "The page is too busy to take the run, or out of reach: try again in a minute."
+REFUSED = (
+    "The page is too busy to take the run, has as many of yours waiting as it takes from one "
+    "address, or is out of reach: try again in a minute."
+)
 STARTING = "Getting the models ready …"
 NO_SUCH_RUN = "There is no recorded run of that name here: choose one below."
 GONE = (

@@ -150,6 +150,11 @@ def resolve(asked: str) -> str:
     )
 
 
+def is_vouched_for(spec: str) -> bool:
+    """Whether the host, or this program, has chosen the models: visitors choose all others."""
+    return spec == first() or spec in _BY_NAME.values()
+
+
 def _are_ids(spec: str) -> bool:
     """Whether a spec is a target and its draft, each an id of the hub or a folder; or a single id
     with its owner."""

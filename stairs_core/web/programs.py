@@ -56,7 +56,7 @@ def run(
 
     Args:
         prompt: the text to go on from, or the question of a chat
-        drafter: who guesses: model, tree, lookup, suffix or another name of README's table
+        drafter: who guesses: model, tree, lookup, suffix or another that stairs has
         k: tokens guessed in a step, 1 to 32; 0: as many as pay, chosen step by step
         max_new_tokens: where the text ends at the latest
         temperature: 0 takes the most likely token always; above it, tokens are sampled
@@ -88,7 +88,7 @@ def race(
 
     Args:
         prompt: the text to go on from, or the question of a chat
-        drafters: who guesses, one to three: model, tree, lookup, suffix or others of README's table
+        drafters: who guesses, one to three: model, tree, lookup, suffix or others of stairs
         k: tokens guessed in a step, 1 to 32; 0: as many as pay, chosen step by step
         max_new_tokens: where the texts end at the latest
         temperature: 0 takes the most likely token always; above it, tokens are sampled

@@ -30,8 +30,8 @@ class LiveValue:
         self._began: float | None = None
 
     def add(self, records: Iterable[tuple[int, Event]]) -> None:
-        self._began = self._began or time.monotonic()
         for lane, record in records:
+            self._began = self._began or time.monotonic()
             self._text += packed_trace.line(lane, record)
             self.lanes.add(lane, record)
 

@@ -106,3 +106,29 @@ def test_a_compiled_model_gives_the_same_logits():
     for end in (9, 10, 14, 20):
         a, b = (lane.logits(list(range(end)), 3) for lane in (one, other))
         assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("always")
+def test_passes_of_all_lengths_need_few_kernels(monkeypatch):
+    """Else every length of a prompt leaves megabytes behind for good."""
+    linear = torch.nn.Linear(24, 40)
+    layer = packed_linear.PackedLinear(linear)
+    met: set[int] = set()
+    for name in ("_unary", "_binary"):
+        own = getattr(layer, name)
+        monkeypatch.setattr(layer, name, lambda x, *o, own=own: met.add(len(x)) or own(x, *o))
+    with torch.inference_mode():
+        for rows in range(17, 600):
+            layer(torch.zeros(rows, 24))
+        for shape in ((1, 37), (3, 50), (2, 3, 9)):
+            x, other = torch.randn(*shape, 24), torch.randn(*shape, 40)
+            plain = linear(x)
+            for ours, theirs in (
+                (layer(x), plain),
+                (layer(x, add=other), plain + other),
+                (layer(x, times=other), plain * other),
+                (layer(x, "relu"), plain.relu()),
+            ):
+                assert ours.shape == theirs.shape
+                assert torch.allclose(ours, theirs, atol=1e-5)
+    assert len(met) <= 12

@@ -273,6 +273,12 @@ class Caller:
                 self._events.setdefault(f"{self._names.get(target, '')}.{event}", one)
         self._calls = 0
 
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
     def send(self, one: Bad) -> Answer:
         data = dict(one.data)
         if one.event == "post":

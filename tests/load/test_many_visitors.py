@@ -1,7 +1,7 @@
 """Many visitors at once, with the traffic of real browsers: texts, cross-talk, memory, fairness.
 
-The table of README: ``python -m pytest tests/load --slow -s``. What an ordinary run tests of it,
-with two visitors and programs, is in ``tests/web/test_programs.py``.
+The table of ``stairs_core/web/README.md``: ``python -m pytest tests/load --slow -s``. What an
+ordinary run tests of it, with two visitors and programs, is in ``tests/web/test_programs.py``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from stairs_core.settings.settings import Settings
 TOKENS = 32
 SETTLED = 15.0
 """Seconds after which nothing of a visitor who has left may be there: threads wait for 10."""
+IDLE = 11.0
 
 
 @dataclass
@@ -80,9 +81,12 @@ def _read(url: str, ready: str = "") -> str:
 
 async def _at_rest(address: str, process: psutil.Process, folder: Path) -> State:
     await asyncio.sleep(SETTLED)
-    # A server's idle threads end when the next request is given to one of them.
-    await asyncio.to_thread(_read, f"{address}/config")
-    await asyncio.sleep(1)
+    threads = 0
+    # A server's threads that were idle for 10 seconds end when one is given the next request. The
+    # last words of visitors who left come late on a busy machine, and wake some again.
+    while threads != (threads := process.num_threads()):
+        await asyncio.to_thread(_read, f"{address}/config")
+        await asyncio.sleep(IDLE)
     return _state(process, folder)
 
 

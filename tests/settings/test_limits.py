@@ -57,8 +57,8 @@ def test_a_run_beyond_the_limits_is_one_sentence():
     replace(allowed, max_prompt=0).check("a" * 10**6, 8)
 
 
-def test_the_readme_has_the_table():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_hosting_has_the_table():
+    text = (ROOT / "stairs_core" / "web" / "README.md").read_text(encoding="utf-8")
     (body,) = re.findall(r"^\| variable \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     rows = [f"| `{v}` | {says} | {space} | {own} |" for v, says, space, own in limits.table()]
     assert body.splitlines() == rows

@@ -476,6 +476,7 @@ def test_where_the_page_is_served(monkeypatch, environment, address):
         monkeypatch.setenv(name, value)
     launched = {}
     demo = SimpleNamespace(queue=lambda **_: demo, launch=lambda **o: launched.update(o))
+    demo._queue = SimpleNamespace(push=None)
     monkeypatch.setattr(app, "build", lambda: demo)
     monkeypatch.setattr(live_race, "models", lambda: None)
     app.main()

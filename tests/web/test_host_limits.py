@@ -143,7 +143,9 @@ def test_gradio_is_given_the_queue_the_runs_and_the_size_of_files(host, monkeypa
     (run,) = [c.kwargs for c in wires.server.call_args_list if c.args[1] is handlers.run]
     assert run["concurrency_limit"] == 3
     demo = SimpleNamespace(
-        queue=lambda **o: given.update(o) or demo, launch=lambda **o: given.update(o)
+        queue=lambda **o: given.update(o) or demo,
+        launch=lambda **o: given.update(o),
+        _queue=SimpleNamespace(push=None),
     )
     monkeypatch.setattr(app, "build", lambda: demo)
     monkeypatch.setattr(live_race, "models", lambda: None)
@@ -190,3 +192,38 @@ def test_two_runs_at_once_take_turns_and_write_what_each_writes_alone(host):
         assert [one.result() for one in both] == alone
     changes = sum(a != b for a, b in zip(order, order[1:], strict=False))
     assert changes > len(order) / 4, "a step each"
+
+
+def test_a_stop_while_the_engine_is_busy_does_not_wait_for_it(host):
+    """Nor does the engine make anything of that run afterwards; the next run is right."""
+    host()
+    alone = stages(play())[-1]["facts"]
+    gate = threading.Event()
+    engine_thread.submit(gate.wait)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(play)
+            while not live_race._turns:
+                time.sleep(0.01)
+            handlers.stop(asking()["visitor"])
+            updates = running.result(timeout=20)
+        assert said(updates) == f"{live_race.STOPPED}"
+        assert not stages(updates)
+        assert updates[-1]["run"]["interactive"]
+    finally:
+        gate.set()
+    assert len(stages(play())[-1]["facts"]) == len(alone)
+    assert not live_race._turns
+
+
+def test_a_consumer_that_leaves_while_the_engine_is_busy_has_nothing_made(host):
+    host()
+    gate, made = threading.Event(), []
+    engine_thread.submit(gate.wait)
+    batches = live_race.batches((made.append(i) or i for i in range(9)), live_race.Flag(), 0.001)
+    assert next(batches) == []
+    batches.close()
+    gate.set()
+    engine_thread.run(time.sleep, 0)
+    engine_thread.run(time.sleep, 0)
+    assert made == []

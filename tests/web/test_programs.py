@@ -9,6 +9,7 @@ import re
 import time
 import urllib.error
 import urllib.request
+from types import MappingProxyType
 
 import browsing
 import httpx
@@ -27,7 +28,7 @@ from stairs_core.settings import limits
 from stairs_core.traces import files
 from stairs_core.web import programs
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "stairs_core" / "web" / "README.md").read_text(encoding="utf-8")
 SECTION = README.split("\n## For programs\n")[1].split("\n## ")[0]
 # Gradio and its client leave sockets and event loops for the garbage collector to close.
 pytestmark = pytest.mark.filterwarnings(
@@ -61,6 +62,7 @@ def address(tmp_path_factory, log):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("STAIRS_MCP", "STAIRS_METRICS", "STAIRS_JSON_LOGS"):
             patch.setenv(name, "on")
+        patch.setenv("STAIRS_VISITOR_QUEUE", "4")
         with browsing.serving(folder, log, str(pair), limit=300) as url:
             wait_for(lambda: status(f"{url}/healthz") == 200, 120)
             yield url
@@ -75,8 +77,8 @@ def status(url):
         return e.code
 
 
-def post(url, asked):
-    kind = {"content-type": "application/json"}
+def post(url, asked, head=MappingProxyType({})):
+    kind = {"content-type": "application/json", **head}
     request = urllib.request.Request(url, json.dumps(asked).encode(), kind)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
@@ -227,6 +229,24 @@ def test_a_run_ends_when_its_caller_leaves(client, address):
     wait_for(lambda: left() == 2)
 
 
+def test_of_one_address_so_many_runs_wait_and_no_more(client, address):
+    """The next one gradio refuses, and takes another's: this machine may say for whom it asks."""
+    job = client.submit(PROMPT, **LONG, api_name="/run")
+    wait_for(lambda: number(address, "stairs_running"))
+    short = {"prompt": PROMPT, "max_new_tokens": 1}
+    for _ in range(4):
+        post(f"{address}/gradio_api/call/v2/run", short)
+    assert number(address, "stairs_queue") == 4
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        post(f"{address}/gradio_api/call/v2/run", short)
+    assert refused.value.code == 503
+    assert "4 runs of one address wait on this page at most" in refused.value.read().decode()
+    refused.value.close()
+    assert post(f"{address}/gradio_api/call/v2/run", short, {"x-forwarded-for": "6.6.6.6"})
+    job.cancel()
+    wait_for(lambda: not number(address, "stairs_queue") + number(address, "stairs_running"), 120)
+
+
 def test_programs_and_visitors_take_turns_and_get_their_own(client, address):
     """One run at a time, and of nobody else's prompt anything arrives."""
     marks, no_limit = ("Qaax", "Qbbx"), httpx.Limits(max_keepalive_connections=0)
@@ -267,3 +287,20 @@ def test_the_log_tells_of_runs_and_never_a_text(client, log):
     assert "MARKED" not in lines
     assert answer["text"].strip() not in lines
     assert "Traceback" not in lines, lines[lines.index("Traceback") :]
+
+
+def test_what_others_log_is_json_too(address, log):
+    """Gradio's tracebacks, of a request that its own page would not send."""
+    with urllib.request.urlopen(f"{address}/config") as answer:
+        events = json.load(answer)["dependencies"]
+    (one, *_) = (event for event in events if event["backend_fn"] and len(event["inputs"]) > 3)
+    asked = {"data": [], "fn_index": one["id"], "session_hash": "stranger"}
+    post(f"{address}/gradio_api/queue/join", asked)
+    wait_for(lambda: "Traceback" in log.read_text())
+    lines = log.read_text().splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    banner = [line for line in lines if not line.startswith("{")]
+    assert len(banner) == 3, "gradio's words on its MCP server, which go to stdout"
+    (failed,) = [line for line in told if "Traceback" in str(line)]
+    assert (failed["level"], failed["event"]) == ("error", "failed")
+    assert failed["error"].startswith("Traceback")

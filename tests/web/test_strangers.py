@@ -72,7 +72,8 @@ def served(tmp_path_factory) -> Iterator[Served]:
         home / "traces", home / "log", str(pair), 180, before=strangers.WATCH, **more
     ) as address:
         page = Served(address, home)
-        strangers.Caller(address).call("run.click", {"max-new-tokens": 8})  # all is imported then
+        with strangers.Caller(address) as caller:
+            caller.call("run.click", {"max-new-tokens": 8})  # all is imported then
         yield page
 
 
@@ -81,9 +82,8 @@ def test_bad_inputs_do_no_harm(served, start):
     """Each is refused in a sentence, or done; none is answered by a traceback, a path, or what
     another sent; and meanwhile nothing but the program's own folders was touched."""
     before, log = len(served.touched()), served.log().count("Traceback")
-    caller = strangers.Caller(served.address)
     inputs = [strangers.bad(seed, served.secret) for seed in range(start, start + CHUNK)]
-    with ThreadPoolExecutor(3) as threads:
+    with strangers.Caller(served.address) as caller, ThreadPoolExecutor(3) as threads:
         answers = [*threads.map(caller.send, inputs)]
     for one, answer in zip(inputs, answers, strict=True):
         _check(one, answer, served)
@@ -126,7 +126,11 @@ def _strange(served: Served, before: int) -> list[list[str]]:
 
 def test_one_visitor_sees_nothing_of_another(served):
     """Files of a run are served under a hash of what they hold, and no folder is listed."""
-    caller = strangers.Caller(served.address)
+    with strangers.Caller(served.address) as caller:
+        _see_nothing(served, caller)
+
+
+def _see_nothing(served: Served, caller: strangers.Caller) -> None:
     lanes = strangers.hostile_lanes(random.Random("one"))
     data = files.dumps(lanes).encode("utf-8", "backslashreplace")
     mine = caller.send(strangers.Bad("", "trace-open.upload", {}, ("mine.jsonl", data)))

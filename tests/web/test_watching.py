@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -142,3 +144,33 @@ def test_numbers_are_served_where_the_host_asks_for_them(monkeypatch, counted):
     assert "process_resident_memory_bytes" in text
     monkeypatch.setattr(run_metrics, "current", lambda: None)
     assert ask(monkeypatch, "/metrics")[0] == 404
+
+
+OTHERS = """
+import logging, threading, traceback, warnings
+from stairs_core.web import log_lines
+log_lines.start({as_json})
+logging.captureWarnings(True)
+logging.getLogger("uvicorn.error").error("one")
+warnings.warn("two")
+try:
+    1 / 0
+except ZeroDivisionError:
+    traceback.print_exc()
+thread = threading.Thread(target=lambda: [][3])
+thread.start()
+thread.join()
+raise KeyError("last")
+"""
+
+
+def test_what_libraries_write_of_failures_is_json_where_the_log_is():
+    def lines(as_json):
+        command = [sys.executable, "-c", OTHERS.format(as_json=as_json)]
+        return subprocess.run(command, capture_output=True, text=True).stderr.splitlines()
+
+    told = [json.loads(line) for line in lines(True)]
+    assert [one["level"] for one in told] == ["error", "warning", "error", "error", "critical"]
+    errors = [one["error"].splitlines()[-1] for one in told if "error" in one]
+    assert [e.split(":")[0] for e in errors] == ["ZeroDivisionError", "IndexError", "KeyError"]
+    assert sum(line.startswith("Traceback") for line in lines(False)) == 3
