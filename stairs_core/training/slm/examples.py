@@ -33,11 +33,14 @@ class Corpus:
     """Prompts made from works, and the works themselves as responses. Every draw of a work gives
     another prompt."""
 
-    def __init__(self, works: Sequence[str], conditions: float, seed: int) -> None:
-        """``conditions``: the share of prompts that ask for three words of the work."""
+    def __init__(
+        self, works: Sequence[str], conditions: float, seed: int, chars: int = SHORT_CHARS
+    ) -> None:
+        """``conditions``: the share of prompts that ask for three words of the work, which stand in
+        its first ``chars`` characters."""
         self._works = [work for work in works if len(work) <= SHORT_CHARS] or [*works]
         self._words = Conditions(works) if conditions else None
-        self._share, self._seed = conditions, seed
+        self._share, self._seed, self._chars = conditions, seed, chars
 
     def __len__(self) -> int:
         return len(self._works)
@@ -46,7 +49,7 @@ class Corpus:
         """A prompt and its response from one work; None where the work gives none."""
         work, rng = self._works[index], random.Random(f"{self._seed}/{draw}/{index}")
         if self._words and rng.random() < self._share:
-            prompt = self._words.prefix(work, rng)
+            prompt = self._words.prefix(_start(work, self._chars), rng)
             return Example(prompt, f" {work}", True) if prompt else None
         words = work.split(" ")
         size = rng.randint(*OPENING)
@@ -54,6 +57,11 @@ class Corpus:
             return None
         prompt = " ".join(words[:size])
         return Example(prompt, work[len(prompt) :], True)
+
+
+def _start(work: str, chars: int) -> str:
+    """The whole words in the first ``chars`` characters."""
+    return work if len(work) <= chars else work[: chars + 1].rpartition(" ")[0]
 
 
 def write_responses(
