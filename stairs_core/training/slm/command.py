@@ -48,14 +48,19 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     _check_space(work, slm)
 
-    def prepared() -> tuple[torch.dtype, list[examples.Example]]:
+    def prepared() -> tuple[torch.dtype, list[examples.Example], list[str]]:
         dtype = torch.bfloat16 if remembered_bfloat16(llm.device, work) else torch.float32
+        writer = slm, tokenizers[1], corpus, args.own, args.length, args.seed, work
+        own = examples.write_works(*writer) if args.own else []
         if args.responses == "corpus":
-            return dtype, []
+            return dtype, [], own
         asked = args.tokens, args.length, args.seed, work
-        return dtype, examples.write_responses(llm.to(dtype), tokenizers[0], corpus, *asked)
+        answers = examples.write_responses(llm.to(dtype), tokenizers[0], corpus, *asked)
+        return dtype, answers, own
 
-    dtype, written = ranks.main_first(prepared)
+    dtype, written, own = ranks.main_first(prepared)
+    if own:
+        corpus.replace(own)
     llm = llm.to(dtype)
     aligned = Aligned(*tokenizers, _ends(slm), args.stress)
     data = aligned, None if args.responses == "llm" else corpus, written
@@ -67,7 +72,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         return {}
     if trained and log and (args.seconds or log[-1]["step"] == args.steps):
         facts = {"tokens": read, "seed": args.seed, "sweep": sweep, "last": log[-1:]}
-        facts |= {"part": args.part, "stress": args.stress}
+        facts |= {"part": args.part, "stress": args.stress, "own": len(own)}
         made = {"layer": layer, "inject": args.inject, "inner": args.inner}
         own = {k: v for k, v in slm.config.to_diff_dict().items() if k != "_name_or_path"}
         config = {**about, "stairs_head": "slm", **made, "slm": own}
@@ -145,7 +150,7 @@ def _check(args: argparse.Namespace) -> None:
     """What can be refused before a model is loaded."""
     check_out(args.out)
     least = {"tokens": 1, "length": 8, "steps": 1, "texts": 1, "sweep": 1, "inner": 1}
-    least |= {"workers": 0}
+    least |= {"workers": 0, "own": 0}
     for name, low in least.items():
         if getattr(args, name) < low:
             raise InputError(f"--{name} is {getattr(args, name)}, but must be {low} or more.")
@@ -187,7 +192,7 @@ def _digest(args: argparse.Namespace, slm: Any) -> str:
     """Of all that responses and checkpoints depend on, so that other options find another
     folder."""
     facts = [str(args.corpus.resolve()), args.tokens, args.length, args.conditions, args.seed]
-    facts += [args.responses, hidden_states.fingerprint(slm)]
+    facts += [args.own, args.responses, hidden_states.fingerprint(slm)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
 
 

@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--work", type=Path, default=Path("train-work/slm"), help="responses and checkpoints")
     add("--responses", choices=RESPONSES, default="llm", help="who wrote them (default: llm)")
     add("--tokens", type=int, default=1_000_000, help="that the LLM writes (default: 1000000)")
+    add("--own", type=int, default=0, help="texts the SLM writes, to be used for the corpus' own")
     add("--length", type=int, default=192, help="of prompt and response (default: 192)")
     add(
         "--conditions",
