@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...forward import hidden_states
 from ...models import cache, devices, heads, load
 from ..corpus import read_corpus
+from ..export import SHARD
 from ..heads import loop
 from ..heads.command import check_out, write_tensors
 from ..heads.ranks import Ranks
@@ -77,7 +78,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         own = {k: v for k, v in slm.config.to_diff_dict().items() if k != "_name_or_path"}
         config = {**about, "stairs_head": "slm", **made, "slm": own}
         if args.inject == "none":  # a model as any other
-            trained.slm.half().save_pretrained(args.out)
+            trained.slm.half().save_pretrained(args.out, max_shard_size=SHARD)
         else:
             base = _bundled(slm_name) if args.part != "all" else None
             config |= {"slm_from": [base, hidden_states.fingerprint(slm)]} if base else {}

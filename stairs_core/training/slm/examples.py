@@ -18,7 +18,7 @@ from ..heads.texts import TEMPERATURES, answer, continue_texts
 
 OPENING = (3, 12)
 """Words of an opening that is a prompt, at least and at most."""
-OWN_ROWS = (64, 2048)
+OWN_ROWS = (64, 4096)
 """Texts that a model writes at once, on a CPU and on a GPU."""
 NO_PROMPTS = "The corpus gives no prompts: add works, or ask for fewer conditions."
 
