@@ -164,7 +164,7 @@ class Ahead:
                 batch_size=None,
                 sampler=range(step, self.steps),
                 num_workers=self._workers,
-                prefetch_factor=4,
+                prefetch_factor=2,
             )
         )
 
