@@ -144,9 +144,20 @@ def nats(target: Any, tokenizer: Any, prompt: str, story: str) -> tuple[float, i
     return torch.nn.functional.cross_entropy(rows, wanted, reduction="sum").item(), len(wanted)
 
 
-def quality(row: Row, stock: Pair, prompts: list[str], new: int) -> dict[str, Any]:
+def kept_stories(row: Row, prompts: list[str], new: int, keep: Path | None) -> list[str]:
+    """The stories, from the file ``keep`` where it has them."""
+    known = json.loads(keep.read_text(encoding="utf-8")) if keep and keep.is_file() else {}
+    key = json.dumps([row.name, new, [row.encode(prompt) for prompt in prompts]])
+    if key not in known:
+        known[key] = stories(row, prompts, new)
+        if keep:
+            keep.write_text(json.dumps(known), encoding="utf-8")
+    return known[key]
+
+
+def quality(row: Row, stock: Pair, prompts: list[str], new: int, keep: Any) -> dict[str, Any]:
     """Words asked for and used, the target's nats and tokens, and the first texts."""
-    texts = stories(row, prompts, new)
+    texts = kept_stories(row, prompts, new, keep)
     used = [obeyed(f"{prompt} {story}") for prompt, story in zip(prompts, texts, strict=True)]
     odd = [nats(stock.target, stock.tokenizer, *both) for both in zip(prompts, texts, strict=True)]
     counts = {"asked": sum(n for n, _ in used), "used": sum(n for _, n in used)}
@@ -184,7 +195,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows += [helped(stock, timed, new), alone("LLM alone", stock, timed, args.ask, new)]
     found = []
     for row in rows:
-        found.append({"row": row.name, **quality(row, stock, prompts, new)})
+        found.append({"row": row.name, **quality(row, stock, prompts, new, args.keep)})
         print(f"{row.name}: {found[-1]['used']} of {found[-1]['asked']} words", file=sys.stderr)
     for facts, sums in zip(found, pace(rows, prompts[: args.timed]), strict=True):
         facts["pace"], facts["chars"] = (n / sums[2] if sums[2] else math.nan for n in sums[:2])
@@ -199,6 +210,7 @@ def main() -> None:
     add("--slm", nargs="*", default=[], metavar="FOLDER")
     add("--ask", default="", help="of the target alone, in its chat template, with {words} in it")
     add("--source", default="tinystories")
+    add("--keep", type=Path, metavar="FILE", help="stories, by row: delete it for other weights")
     add("--count", type=int, default=200)
     add("--timed", type=int, default=40)
     add("--max-new-tokens", type=int, default=200)
