@@ -155,11 +155,12 @@ def kept_stories(row: Row, prompts: list[str], new: int, keep: Path | None) -> l
     return known[key]
 
 
-def quality(row: Row, stock: Pair, prompts: list[str], new: int, keep: Any) -> dict[str, Any]:
+def quality(row: Row, stock: Pair, prompts: list[str], args: argparse.Namespace) -> dict[str, Any]:
     """Words asked for and used, the target's nats and tokens, and the first texts."""
-    texts = kept_stories(row, prompts, new, keep)
+    texts = kept_stories(row, prompts, args.max_new_tokens, args.keep)
+    scored = list(zip(prompts, texts, strict=True))[: args.scored]
     used = [obeyed(f"{prompt} {story}") for prompt, story in zip(prompts, texts, strict=True)]
-    odd = [nats(stock.target, stock.tokenizer, *both) for both in zip(prompts, texts, strict=True)]
+    odd = [nats(stock.target, stock.tokenizer, *both) for both in scored]
     counts = {"asked": sum(n for n, _ in used), "used": sum(n for _, n in used)}
     sums = {"nats": sum(n for n, _ in odd), "tokens": sum(n for _, n in odd)}
     return {**counts, **sums, "texts": texts[:10]}
@@ -195,7 +196,7 @@ def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
     rows += [helped(stock, timed, new), alone("LLM alone", stock, timed, args.ask, new)]
     found = []
     for row in rows:
-        found.append({"row": row.name, **quality(row, stock, prompts, new, args.keep)})
+        found.append({"row": row.name, **quality(row, stock, prompts, args)})
         print(f"{row.name}: {found[-1]['used']} of {found[-1]['asked']} words", file=sys.stderr)
     for facts, sums in zip(found, pace(rows, prompts[: args.timed]), strict=True):
         facts["pace"], facts["chars"] = (n / sums[2] if sums[2] else math.nan for n in sums[:2])
@@ -213,6 +214,7 @@ def main() -> None:
     add("--keep", type=Path, metavar="FILE", help="stories, by row: delete it for other weights")
     add("--count", type=int, default=200)
     add("--timed", type=int, default=40)
+    add("--scored", type=int, help="prompts whose stories' perplexity is measured (default: all)")
     add("--max-new-tokens", type=int, default=200)
     rows = measure(parser.parse_args())
     print("| row | words used | perplexity under the target | tokens/s | characters/s | times |")
