@@ -56,6 +56,10 @@ class Runner:
         self._given = pair
         self._method = methods.REGISTRY[settings.drafter]
         pair = drafters.writing(settings.drafter, pair.into(settings.target_language))
+        if pair.tokenizer is not self._given.tokenizer and not pair.has_chat_template:
+            # Another model writes, and was taught prompts as they are. Options of a template are
+            # refused below.
+            settings = replace(settings, chat=bool(settings.system or settings.template))
         self.pair, self.settings, self.name = pair, settings, name
         self._ids = tokens.encode(
             pair.tokenizer,

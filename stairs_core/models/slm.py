@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from ..errors import InputError, Use, Word
-from ..forward import capabilities, faster_pass
+from ..forward import capabilities, faster_pass, hidden_states
 from ..forward.cached_model import CachedModel
 from ..forward.encoder_decoder import bind, reads_apart
 from ..forward.fitted_draft import Fitted, vocabulary
@@ -211,6 +211,7 @@ def _stock(head: heads.Head, target: Any) -> nn.ModuleDict:
             model = AutoModelForCausalLM.from_config(config)
     except Exception as e:  # libraries may raise anything
         raise InputError(f"{head.folder} is damaged: its SLM's config is not understood.") from e
+    _complete(head, model)
     widths = target.config.get_text_config().hidden_size, config.get_text_config().hidden_size
     projector = Projector(widths[0], head.number("inner"), widths[1])
     both = nn.ModuleDict({"projector": projector, "slm": model})
@@ -220,3 +221,29 @@ def _stock(head: heads.Head, target: Any) -> nn.ModuleDict:
         known = next((head.tensors[n] for n in names if n in head.tensors), None)
         head.tensors.update({n: known for n in names if known is not None})
     return head.fill(both, target)
+
+
+def _complete(head: heads.Head, model: Any) -> None:
+    """What was not trained is not in the head's file, where the bundled pair has it: ``slm_from``
+    says which of the two models it was, and the fingerprint of that."""
+    start = head.config.get("slm_from")
+    if start is None:
+        return
+    role, fingerprint = start if isinstance(start, list) and len(start) == 2 else (None, None)
+    if role not in ("target", "draft"):
+        raise InputError(
+            f"{head.folder} is damaged: its config.json says slm_from = {start!r:.40}."
+        )
+    weights = heads.tensors(load.BUNDLED / role)
+    try:
+        model.load_state_dict(weights, strict=False)
+    except RuntimeError:
+        fingerprint = None
+    if hidden_states.fingerprint(model) != fingerprint:
+        raise InputError(
+            f"The small model in {head.folder} was trained from another {role} than the bundled "
+            "one: train it again with stairs train slm."
+        )
+    del model.weights_fingerprint  # of these weights, before the trained ones are put over them
+    for name, weight in weights.items():
+        head.tensors.setdefault(f"slm.{name}", weight)

@@ -74,6 +74,19 @@ class Conditions:
         return f"{prefix} {story}" if prefix else story
 
 
+def brought_up(text: str) -> list[tuple[int, int]]:
+    """The characters, from and to, of each word that the text's condition asked for, where it
+    stands in the story first."""
+    head, between, story = text.partition(BODY)
+    if not text.startswith(HEAD) or not between:
+        return []
+    wanted, start = set(head.removeprefix(HEAD).split(", ")), len(text) - len(story)
+    found: dict[str, tuple[int, int]] = {}
+    for match in re.finditer("[A-Za-z]+", story):
+        found.setdefault(match.group().lower(), (start + match.start(), start + match.end()))
+    return [where for word, where in found.items() if word in wanted]
+
+
 def obeyed(text: str) -> tuple[int, int]:
     """(how many words the text's condition asked for, how many of them occur in its story)."""
     if not text.startswith(HEAD) or BODY not in text:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from heads import save_slm
 from tiny_models import WORDS, make_model, make_pieces, perturb, save_pair
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from stairs_core import custom_generate
 from stairs_core.cli.main import main
@@ -18,7 +19,7 @@ from stairs_core.forward.cached_model import CachedModel
 from stairs_core.forward.llm_to_slm import Prompted, injected, pooling
 from stairs_core.measuring.race import race
 from stairs_core.measuring.runner import Runner
-from stairs_core.models import slm
+from stairs_core.models import heads, slm
 from stairs_core.models.load import load_pair
 from stairs_core.render import explain, snippets, summary
 from stairs_core.render.charts import race as charts
@@ -182,6 +183,47 @@ def test_tokens_of_two_tokenizers_are_aligned_by_characters(tiny_pair):
     for row, (start, end) in zip(weights[1:], ours[1:], strict=True):
         for weight, (a, b) in zip(row, theirs, strict=True):
             assert (weight > 0) == (min(end, b) > max(start, a))
+
+
+def test_chat_is_for_who_has_a_template(tmp_path):
+    """A small model with a tokenizer of its own, which has no template, reads the prompt as it is;
+    a system prompt, which it cannot read, is refused."""
+    target = make_model(layers=4)
+    folder = save_pair(tmp_path / "pair", target, perturb(target))
+    shutil.rmtree(folder / "heads")
+    save_slm(folder / "heads" / "slm", target, tokenizer=make_pieces(), vocab_size=400)
+    pair = load_pair(str(folder), "cpu", "float32", "off")
+    pair.tokenizer.chat_template = "{% for m in messages %}<u>{{ m.content }}</u>{% endfor %}"
+    plain = Runner(pair, PROMPT, Settings("slm-alone", max_new_tokens=4))
+    chat = Runner(pair, PROMPT, Settings("slm-alone", max_new_tokens=4, chat=True))
+    assert chat.prompt_ids == plain.prompt_ids
+    assert not chat.settings.chat
+    helped = Runner(pair, PROMPT, Settings("slm", max_new_tokens=4, chat=True))
+    assert helped.prompt_ids != Runner(pair, PROMPT, Settings("slm", max_new_tokens=4)).prompt_ids
+    with pytest.raises(InputError, match="no chat template"):
+        Runner(pair, PROMPT, Settings("slm-alone", chat=True, system="Be brief."))
+
+
+def test_what_comes_along_for_smollm2_loads_and_writes(tiny_pair):
+    """On a target of its shape and name, with random weights: what they make the small model write
+    means nothing, but it is written with the bundled target's tokens and, beside what was trained,
+    its weights."""
+    shape = {"hidden_size": 576, "num_hidden_layers": 30, "intermediate_size": 8}
+    shape |= {"num_attention_heads": 9, "num_key_value_heads": 3, "tie_word_embeddings": True}
+    target = LlamaForCausalLM(LlamaConfig(vocab_size=49152, **shape)).eval()
+    target.config.stairs_known = "smollm2-135m"
+    pair = replace(tiny_pair, target=target, draft=None, target_name="smollm2-135m")
+    small = slm.of(pair)
+    assert small.folder == heads.BUNDLED / "smollm2-135m" / "slm"
+    assert (small.folder / "model.safetensors").stat().st_size < 16e6
+    bundled = load_pair("bundled", "cpu", "float32", "off")
+    assert small.tokenizer.get_vocab() == bundled.tokenizer.get_vocab()
+    before = bundled.target.state_dict()
+    same = {n for n, t in small.model.state_dict().items() if torch.equal(t, before[n])}
+    assert same == {n for n in before if "mlp" in n or "embed" in n or "lm_head" in n}
+    runner = Runner(pair, "Words: dog, rain, happy\nStory:", Settings("slm-alone", 4, 12))
+    assert len(list(runner.decode())) == 12
+    assert runner.run.lossy
 
 
 @pytest.mark.parametrize(

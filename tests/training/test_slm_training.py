@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, T5Config, T5ForConditionalGenerat
 
 from stairs_core.errors import InputError
 from stairs_core.measuring.runner import Runner
-from stairs_core.models.load import load_pair
+from stairs_core.models import slm
+from stairs_core.models.load import BUNDLED, load_pair
 from stairs_core.settings.settings import Settings
-from stairs_core.training.slm import command, module
-from stairs_core.training.slm.batches import IGNORE, Aligned, Batches
+from stairs_core.training.slm import command, examples, module
+from stairs_core.training.slm.batches import IGNORE, Ahead, Aligned, Batches
 from stairs_core.training.slm.examples import Corpus, Example
 from stairs_core.training.slm.options import add_arguments
 
@@ -196,6 +197,9 @@ def test_a_step_always_has_the_same_examples():
         (["--steps", "0"], "steps is 0, but must be 1 or more"),
         (["--conditions", "2"], "is a share: give 0 to 1"),
         (["--lr", "0"], "must lie between 0 and 1"),
+        (["--stress", "0"], "stress is 0.0, but is a weight"),
+        (["--seconds", "0"], "seconds is 0.0, but must be above 0"),
+        (["--own", "-1"], "own is -1, but must be 0 or more"),
         (["--corpus", "/nowhere"], "There is no corpus folder"),
     ],
 )
@@ -214,3 +218,86 @@ def test_another_folder_and_a_full_disk_are_left_alone(place, corpus, tmp_path, 
     with pytest.raises(InputError, match=r"Checkpoints take .* GB left"):
         train(place, corpus, tmp_path / "other")
     assert not [*tmp_path.glob("other/work/*/*")]
+
+
+def test_what_was_not_trained_is_the_bundled_pairs(place, corpus, tmp_path):
+    """The file holds the attention and the projector; the rest is read from the bundled pair, if
+    that is still the one that was trained from."""
+    mine = tmp_path / "pair"
+    shutil.copytree(place, mine)
+    part = ["--slm", "bundled", "--part", "attention", "--responses", "corpus", "--layer", "2"]
+    train(place, corpus, mine / "heads", *part)
+    kept = load_file(mine / "heads" / "slm" / "model.safetensors")
+    assert all("self_attn" in n or "projector" in n or t.dim() == 1 for n, t in kept.items())
+    start = AutoModelForCausalLM.from_pretrained(BUNDLED / "draft", dtype=torch.float32)
+    pair = load_pair(str(mine), "cpu", "float32", "off")
+    small = slm.of(pair).model.state_dict()
+    for name, before in start.state_dict().items():
+        assert torch.equal(small[name], before) == (f"slm.{name}" not in kept), name
+    runner = Runner(pair, WORDS[0], Settings("slm-alone", max_new_tokens=4))
+    assert len(list(runner.decode())) == 4
+    config = mine / "heads" / "slm" / "config.json"
+    facts = json.loads(config.read_text())
+    config.write_text(json.dumps(facts | {"slm_from": ["draft", "another"]}))
+    with pytest.raises(InputError, match="another draft than the bundled one"):
+        Runner(load_pair(str(mine), "cpu", "float32", "off"), WORDS[0], Settings("slm-alone"))
+    config.write_text(json.dumps(facts | {"slm_from": "../.."}))
+    with pytest.raises(InputError, match="says slm_from"):
+        Runner(load_pair(str(mine), "cpu", "float32", "off"), WORDS[0], Settings("slm-alone"))
+
+
+def test_its_own_texts_are_kept_and_take_the_corpus_place(place, corpus, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(place / "draft")
+    tokenizer, prompts = make_tokenizer(), Corpus([f"{WORDS[0]} {WORDS[1]}"] * 9, 0.0, 1)
+    asked = (model, tokenizer, prompts, 40, 48, 1, tmp_path)
+    assert (works := examples.write_works(*asked))
+    times = [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("own-*"))]
+    assert examples.write_works(*asked) == works
+    assert times == [file.stat().st_mtime_ns for file in sorted(tmp_path.glob("own-*"))]
+    prompts.replace(["One two three four five six seven eight nine ten eleven twelve thirteen."])
+    assert {prompts.example(0, draw).prompt[:3] for draw in range(9)} == {"One"}
+
+
+def test_words_that_are_asked_for_weigh_more(place):
+    tokenizer = make_tokenizer()
+    prompt, story = "Words: fox, key, old\nStory:", " The old Fox saw a fox and a keyhole."
+    aligned = Aligned(tokenizer, tokenizer, [0], 5.0)
+    batch = aligned.batch([Example(prompt, story, True)], 96)
+    ids, weights = batch["ids"][0], batch["weights"][0]
+    assert tokenizer.decode(ids[weights == 5]).replace(" ", "") == "oldFox"
+    assert torch.equal(weights != 0, batch["labels"][0] != IGNORE)
+    plain = Aligned(tokenizer, tokenizer, [0]).batch([Example(prompt, story, True)], 96)
+    assert set(plain["weights"].flatten().tolist()) == {0.0, 1.0}
+    llm, small = (AutoModelForCausalLM.from_pretrained(place / n) for n in ("target", "draft"))
+    loss = module.loss_of(module.LlmToSlm(small, 32, 8, "add"), llm, 2, torch.float32)
+    value, shown = loss(batch)
+    sums = (weights == 1).sum(), 5 * (weights == 5).sum()
+    mean = (sums[0] * shown["others"] + sums[1] * shown["words"]) / sum(sums)
+    torch.testing.assert_close(value.detach(), mean)
+
+
+def test_words_are_asked_for_where_a_response_is_cut():
+    works = [f"apple tree house river zebra lion mouse {i}" for i in range(3)]
+    cut, whole = (Corpus(works, 1.0, 1, *chars) for chars in ([24], []))
+    prompts = [[c.example(i % 3, i).prompt for i in range(20)] for c in (cut, whole)]
+    assert "zebra" not in " ".join(prompts[0])
+    assert "zebra" in " ".join(prompts[1])
+
+
+def test_time_ends_training(place, corpus, tmp_path):
+    done = train(
+        place, corpus, tmp_path, "--responses", "corpus", "--layer", "2", steps=10**6, seconds=1.5
+    )
+    assert 0 < done["log"][-1]["step"] < 10**6
+    assert (tmp_path / "slm" / "model.safetensors").is_file()
+
+
+def test_batches_made_ahead_are_the_same():
+    tokenizer = make_tokenizer()
+    aligned, works = Aligned(tokenizer, tokenizer, [0]), Corpus([WORDS[0]] * 5, 0.0, 1)
+    batches = Batches(aligned, works, [], 2, 32, 6, 1)
+    ahead = Ahead(batches, 2)
+    for step in (2, 3, 4, 0, 1):
+        found = ahead(step)
+        for name, tensor in batches(step).items():
+            assert torch.equal(found[name], tensor)

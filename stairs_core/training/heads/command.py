@@ -91,7 +91,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     kept = features.are_kept(model)
     states = None if kept else lambda ids: features.states_of(model, ids, layers)
     batches = loop.Batches(files, plan, states)
-    loss = kind.loss_of(module, model, dtype)
+    of_whole = kind.loss_of(module, model, dtype)
+    loss: loop.Loss = lambda batch: of_whole(batches.complete(batch))  # noqa: E731
     file = work / f"{args.kind}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:8]}.pt"
     if kind.begin and not file.is_file():
         kind.begin(module, model, batches)

@@ -34,7 +34,8 @@ Loss = Callable[[Batch], tuple[torch.Tensor, dict[str, float]]]
 @dataclass(frozen=True)
 class Plan:
     """``texts``: in one step. ``passes``: over all texts. ``fingerprint``: only a checkpoint with
-    the same one is resumed."""
+    the same one is resumed. ``seconds``: after which training ends, however many steps were made:
+    the learning rate falls as the time runs out. A run that is resumed has all of them again."""
 
     fingerprint: str
     texts: int = 16
@@ -44,6 +45,7 @@ class Plan:
     decay: float = 0.5
     seed: int = 1
     muon: bool = True
+    seconds: float | None = None
     stop_after: int | None = None  # steps of this session; the tests stop half-way with it
 
 
@@ -126,9 +128,9 @@ def train(
     file: Path,
     ranks: Ranks,
 ) -> list[dict[str, float]]:
-    """Trains ``module`` and returns the log: a dict for every 50 steps. Resumes from the
-    checkpoint ``file`` if there is one. Raises KeyboardInterrupt, after saving, when it was asked
-    to stop.
+    """Trains ``module`` and returns the log: a dict for every 50 steps, and for the last. Resumes
+    from the checkpoint ``file`` if there is one. Raises KeyboardInterrupt, after saving, when it
+    was asked to stop.
     """
     optimizers = make_optimizers(module, plan.lr, plan.muon)
     start, log = _restore(file, plan, module, optimizers)
@@ -142,38 +144,56 @@ def train(
         mininterval=2.0,
         disable=not ranks.main,
     )
-    saved, sums, count = time.monotonic(), dict[str, float](), 0
+    began = saved = time.monotonic()
+    sums, count = dict[str, Any](), 0
     with _Stop() as stop:
         for step in range(start, end):
-            factor = rate(step / batches.steps, plan.warmup, plan.decay)
-            value, shown = loss(batches.complete(ranks.share(batches(step))))
+            share = _share(step, batches.steps, began, plan.seconds)
+            factor = rate(share, plan.warmup, plan.decay)
+            value, shown = loss(ranks.share(batches(step)))
             value.backward()
             ranks.average(module)
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = group["base_lr"] * factor
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            shown = {"loss": value.item(), **shown}
+            _update(module, optimizers, factor)
+            # Summed where they are: to read one waits for the device.
+            shown = {"loss": value.detach(), **shown}
             sums, count = {k: sums.get(k, 0.0) + v for k, v in shown.items()}, count + 1
             bar.update(batches.tokens)
             done = step + 1
-            if done % 50 == 0 or done == batches.steps:
-                means = {k: round(v / count, 4) for k, v in sums.items()}
+            over = done == batches.steps
+            over = over or ranks.any(_share(done, batches.steps, began, plan.seconds) >= 1)
+            if done % 50 == 0 or over:
+                means = {k: round(float(v) / count, 4) for k, v in sums.items()}
                 log.append({"step": done, **means})
                 bar.set_postfix({k: f"{v:.3f}" for k, v in log[-1].items() if k != "step"})
                 sums, count = {}, 0
             asked = ranks.any(stop.asked)
             late = time.monotonic() - saved > SAVE_SECONDS
-            if ranks.main and (late or asked or done == end):
+            if ranks.main and (late or asked or over or done == end):
                 _save(file, plan, module, optimizers, done, log)
                 saved = time.monotonic()
-            if asked and done < batches.steps:
+            if over:
+                break
+            if asked:
                 bar.close()
                 raise KeyboardInterrupt(f"{name}: stopped after {done} of {batches.steps} steps")
     bar.close()
     return log
+
+
+def _update(module: nn.Module, optimizers: list[Any], factor: float) -> None:
+    """One step along the gradients, which it clears; ``factor``: of the learning rate."""
+    nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
+def _share(step: int, steps: int, began: float, seconds: float | None) -> float:
+    """Of training, before a step: by steps or by time, whichever is further."""
+    by_time = (time.monotonic() - began) / seconds if seconds else 0.0
+    return max(step / steps, by_time)
 
 
 def _save(

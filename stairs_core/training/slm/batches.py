@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
 
 from ...forward.llm_to_slm import pooling
 from ...text.alignment import spans
 from ...text.cross_tokenizer import Language, difference
+from ..conditions import brought_up
 from ..heads.loop import Batch
 from .examples import Corpus, Example
 
@@ -21,8 +23,12 @@ IGNORE = -100
 class Aligned:
     """Encodes examples for an LLM and an SLM, whose tokenizers may differ."""
 
-    def __init__(self, llm_tokenizer: Any, slm_tokenizer: Any, eos_ids: Sequence[int]) -> None:
-        """``eos_ids``: the SLM's, of which the first ends a response."""
+    def __init__(
+        self, llm_tokenizer: Any, slm_tokenizer: Any, eos_ids: Sequence[int], stress: float = 1.0
+    ) -> None:
+        """``eos_ids``: the SLM's, of which the first ends a response. ``stress``: what a token of a
+        word that the prompt asks for weighs where the word first stands; others weigh 1."""
+        self._stress = stress
         self._llm, self._end = llm_tokenizer, [*eos_ids][:1]
         self._language = Language(slm_tokenizer, eos_ids)
         self._slm = slm_tokenizer
@@ -44,28 +50,41 @@ class Aligned:
 
     def batch(self, examples: Sequence[Example], length: int) -> Batch:
         """``ids`` [texts, tokens] and ``labels`` [texts, tokens], the SLM's, with labels on
-        responses alone; ``llm_ids`` [texts, prompt] and ``llm_mask``; ``pool`` [texts, SLM prompt,
-        LLM prompt]; ``inside`` [texts, SLM prompt]: where the prompt is. All padded on the right.
+        responses alone; ``weights`` [texts, tokens], of the labels; ``llm_ids`` [texts, prompt] and
+        ``llm_mask``; ``pool`` [texts, SLM prompt, LLM prompt]; ``inside`` [texts, SLM prompt]:
+        where the prompt is. All padded on the right.
         """
         rows = []
         for example in examples:
             theirs, ours, pool = self.ids(example.prompt)
             new = self._language.follow(example.prompt, example.response)
             new = (new + (self._end if example.ended else []))[: max(1, length - len(ours))]
-            rows.append((theirs, ours, new, pool))
+            weights = self._weights(example, ours, new)
+            rows.append((theirs, ours, new, pool, weights))
         deep, wide = max(len(r[1]) for r in rows), max(len(r[0]) for r in rows)
         pools = torch.zeros(len(rows), deep, wide)
-        for row, (*_, pool) in zip(pools, rows, strict=True):
+        for row, (*_, pool, _) in zip(pools, rows, strict=True):
             row[: pool.shape[0], : pool.shape[1]] = pool
-        labels = [[IGNORE] * len(ours) + new for _, ours, new, _ in rows]
+        labels = [[IGNORE] * len(ours) + new for _, ours, new, *_ in rows]
         return {
-            "ids": _padded([ours + new for _, ours, new, _ in rows], 0),
+            "ids": _padded([ours + new for _, ours, new, *_ in rows], 0),
             "labels": _padded(labels, IGNORE),
+            "weights": _padded([weights for *_, weights in rows], 0.0),
             "llm_ids": _padded([theirs for theirs, *_ in rows], 0),
             "llm_mask": _padded([[1] * len(theirs) for theirs, *_ in rows], 0),
             "pool": pools,
             "inside": _padded([[1] * len(ours) for _, ours, *_ in rows], 0).bool(),
         }
+
+    def _weights(self, example: Example, ours: list[int], new: list[int]) -> list[float]:
+        """Of a text's tokens; the prompt's are 0."""
+        weights = [0.0] * len(ours) + [1.0] * len(new)
+        words = brought_up(example.prompt + example.response) if self._stress != 1 else []
+        if words:
+            for i, (start, end) in enumerate(spans(self._speller, ours + new)):
+                if weights[i] and any(start < b and end > a for a, b in words):
+                    weights[i] = self._stress
+        return weights
 
 
 class Batches:
@@ -123,6 +142,44 @@ class Batches:
         return self._known[1]
 
 
-def _padded(rows: list[list[int]], value: int) -> torch.Tensor:
-    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
+class Ahead:
+    """The same batches, made ahead by other processes: where a step takes milliseconds, making its
+    batch in Python would take most of the time."""
+
+    def __init__(self, batches: Batches, workers: int) -> None:
+        self._batches, self._workers = batches, workers
+        self.steps, self.tokens = batches.steps, batches.tokens
+        self._next, self._coming = -1, iter(list[Batch]())
+
+    def __call__(self, step: int) -> Batch:
+        if step != self._next:
+            self._coming = self._from(step)
+        self._next = step + 1
+        return next(self._coming)
+
+    def _from(self, step: int) -> Iterator[Batch]:
+        return iter(
+            DataLoader(
+                _Mapped(self._batches),
+                batch_size=None,
+                sampler=range(step, self.steps),
+                num_workers=self._workers,
+                prefetch_factor=2,
+            )
+        )
+
+
+class _Mapped(Dataset[Batch]):
+    """Batches by their step, as the loader wants them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._batches(step)
+
+
+def _padded(rows: Sequence[Sequence[float]], value: float) -> torch.Tensor:
+    dtype = torch.float32 if isinstance(value, float) else torch.long
+    tensors = [torch.tensor(row, dtype=dtype) for row in rows]
     return pad_sequence(tensors, batch_first=True, padding_value=value)

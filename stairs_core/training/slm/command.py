@@ -6,6 +6,7 @@ import argparse
 import copy
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,19 @@ from ...errors import InputError
 from ...forward import hidden_states
 from ...models import cache, devices, heads, load
 from ..corpus import read_corpus
+from ..export import SHARD
 from ..heads import loop
 from ..heads.command import check_out, write_tensors
 from ..heads.ranks import Ranks
 from ..optim import remembered_bfloat16
 from . import examples, module
-from .batches import Aligned, Batches
+from .batches import Ahead, Aligned, Batches
 from .module import LlmToSlm
+
+_LEAST_CHARS = 3
+"""Characters that a token has on average at least. Words that a prompt asks for stand in so many
+for each token of a text, so that they are there where a response is cut."""
+_MOST_STRESS = 1000
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
@@ -30,7 +37,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     devices.keep_to_cores()
     _check(args)
     works = [work for works in read_corpus(args.corpus).train.values() for work in works]
-    corpus = examples.Corpus(works, args.conditions, args.seed)
+    corpus = examples.Corpus(works, args.conditions, args.seed, _LEAST_CHARS * args.length)
     ranks = Ranks(args.device)
     llm, llm_name = _model(args.llm, "target", ranks.device)
     slm, slm_name = _model(args.slm, "draft", ranks.device)
@@ -42,16 +49,21 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     work.mkdir(parents=True, exist_ok=True)
     _check_space(work, slm)
 
-    def prepared() -> tuple[torch.dtype, list[examples.Example]]:
+    def prepared() -> tuple[torch.dtype, list[examples.Example], list[str]]:
         dtype = torch.bfloat16 if remembered_bfloat16(llm.device, work) else torch.float32
+        writer = slm, tokenizers[1], corpus, args.own, args.length, args.seed, work
+        own = examples.write_works(*writer) if args.own else []
         if args.responses == "corpus":
-            return dtype, []
+            return dtype, [], own
         asked = args.tokens, args.length, args.seed, work
-        return dtype, examples.write_responses(llm.to(dtype), tokenizers[0], corpus, *asked)
+        answers = examples.write_responses(llm.to(dtype), tokenizers[0], corpus, *asked)
+        return dtype, answers, own
 
-    dtype, written = ranks.main_first(prepared)
+    dtype, written, own = ranks.main_first(prepared)
+    if own:
+        corpus.replace(own)
     llm = llm.to(dtype)
-    aligned = Aligned(*tokenizers, _ends(slm))
+    aligned = Aligned(*tokenizers, _ends(slm), args.stress)
     data = aligned, None if args.responses == "llm" else corpus, written
     trainer = _Trainer(args, llm, slm, dtype, data, work, ranks)
     layer, sweep = (layer, {}) if layer is not None else trainer.best_layer()
@@ -59,15 +71,20 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     read = (log[-1]["step"] if log else 0) * args.texts * args.length
     if not ranks.main:
         return {}
-    if trained and log and log[-1]["step"] == args.steps:
+    if trained and log and (args.seconds or log[-1]["step"] == args.steps):
         facts = {"tokens": read, "seed": args.seed, "sweep": sweep, "last": log[-1:]}
+        facts |= {"part": args.part, "stress": args.stress, "own": len(own)}
         made = {"layer": layer, "inject": args.inject, "inner": args.inner}
         own = {k: v for k, v in slm.config.to_diff_dict().items() if k != "_name_or_path"}
         config = {**about, "stairs_head": "slm", **made, "slm": own}
         if args.inject == "none":  # a model as any other
-            trained.slm.half().save_pretrained(args.out)
+            trained.slm.half().save_pretrained(args.out, max_shard_size=SHARD)
         else:
-            write_tensors(trained.kept(), {**config, "stairs_trained": facts}, args.out)
+            base = _bundled(slm_name) if args.part != "all" else None
+            config |= {"slm_from": [base, hidden_states.fingerprint(slm)]} if base else {}
+            write_tensors(
+                trained.kept(frozen=base is None), {**config, "stairs_trained": facts}, args.out
+            )
         if args.inject == "none" or not aligned.same:
             tokenizers[1].save_pretrained(args.out)
     return {"out": str(args.out), "layer": layer, "sweep": sweep, "tokens": read, "log": log}
@@ -106,35 +123,46 @@ class _Trainer:
         args = self._args
         torch.manual_seed(args.seed)
         width = self._llm.config.get_text_config().hidden_size
-        trained = LlmToSlm(copy.deepcopy(self._slm), width, args.inner, args.inject)
+        model = copy.deepcopy(self._slm)
+        trained = LlmToSlm(model, width, args.inner, args.inject, args.part)
         trained.to(self._llm.device).train()
         facts = [name, layer, steps, args.inject, args.inner, args.lr, args.texts, args.seed]
+        facts += [args.part, args.stress, args.seconds]
         plan = loop.Plan(
             json.dumps(facts),
             args.texts,
             lr=args.lr,
             seed=args.seed,
+            seconds=args.seconds if name == "slm" else None,
             muon=self._dtype is torch.bfloat16,
             stop_after=getattr(args, "stop_after", None),
         )
         aligned, corpus, written = self._data
         sizes = args.texts, args.length, steps, args.seed
-        batches = Batches(aligned, corpus, written, *sizes)
+        batches: Any = Batches(aligned, corpus, written, *sizes)
+        batches = Ahead(batches, args.workers) if args.workers else batches
         loss = module.loss_of(trained, self._llm, layer, self._dtype)
         digest = hashlib.sha256(plan.fingerprint.encode()).hexdigest()[:8]
         file = self._work / f"{name.replace(' ', '-')}-{digest}.pt"
-        return trained, loop.train(name, trained, loss, batches, plan, file, self._ranks)  # type: ignore[arg-type]
+        return trained, loop.train(name, trained, loss, batches, plan, file, self._ranks)
 
 
 def _check(args: argparse.Namespace) -> None:
     """What can be refused before a model is loaded."""
     check_out(args.out)
     least = {"tokens": 1, "length": 8, "steps": 1, "texts": 1, "sweep": 1, "inner": 1}
+    least |= {"workers": 0, "own": 0}
     for name, low in least.items():
         if getattr(args, name) < low:
             raise InputError(f"--{name} is {getattr(args, name)}, but must be {low} or more.")
     if not 0 <= args.conditions <= 1:
         raise InputError(f"--conditions is {args.conditions}, but is a share: give 0 to 1.")
+    if not 0 < args.stress <= _MOST_STRESS:
+        raise InputError(
+            f"--stress is {args.stress}, but is a weight: give one from above 0 to {_MOST_STRESS}."
+        )
+    if args.seconds is not None and not 0 < args.seconds < math.inf:
+        raise InputError(f"--seconds is {args.seconds}, but must be above 0.")
     if not 0 < args.lr < 1:
         raise InputError(f"--lr is {args.lr}, but must lie between 0 and 1, such as 0.001.")
 
@@ -165,7 +193,7 @@ def _digest(args: argparse.Namespace, slm: Any) -> str:
     """Of all that responses and checkpoints depend on, so that other options find another
     folder."""
     facts = [str(args.corpus.resolve()), args.tokens, args.length, args.conditions, args.seed]
-    facts += [args.responses, hidden_states.fingerprint(slm)]
+    facts += [args.own, args.responses, hidden_states.fingerprint(slm)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
 
 
@@ -174,6 +202,12 @@ def _check_space(work: Path, slm: Any) -> None:
     whole."""
     needed = 2 * 3 * load.count_bytes(slm)
     cache.check_room(work, needed, "Checkpoints take", "free some, or name another --work folder")
+
+
+def _bundled(name: str) -> str | None:
+    """What of the bundled pair a model is; None for any other."""
+    folder = Path(name).resolve()
+    return folder.name if folder.parent == load.BUNDLED.resolve() else None
 
 
 def _ends(slm: Any) -> list[int]:

@@ -17,11 +17,14 @@ from .batches import IGNORE
 
 
 class LlmToSlm(nn.Module):
-    """``projector`` and ``slm``. ``how``: "add", "replace", or "none" for the SLM alone."""
+    """``projector`` and ``slm``. ``how``: "add", "replace", or "none" for the SLM alone. ``part``:
+    what of the SLM is trained, "all" or its "attention" with its vectors (norms and biases)."""
 
-    def __init__(self, slm: Any, llm_width: int, inner: int, how: str) -> None:
+    def __init__(self, slm: Any, llm_width: int, inner: int, how: str, part: str = "all") -> None:
         super().__init__()
         self.slm, self.how = slm, how
+        for name, weight in slm.named_parameters():
+            weight.requires_grad_(part == "all" or "attn" in name or weight.dim() == 1)
         width = slm.config.get_text_config().hidden_size
         self.projector = Projector(llm_width, inner, width, zero=how == "add")
 
@@ -37,9 +40,13 @@ class LlmToSlm(nn.Module):
             x = torch.cat([read, x[:, z.shape[1] :]], 1)
         return self.slm(inputs_embeds=x, use_cache=False).logits
 
-    def kept(self) -> dict[str, torch.Tensor]:
-        """The tensors of its file: an output matrix that is the embedding is left out."""
+    def kept(self, frozen: bool = True) -> dict[str, torch.Tensor]:
+        """The tensors of its file: an output matrix that is the embedding is left out, and so is
+        what was not trained unless ``frozen``."""
         tensors = self.state_dict()
+        if not frozen:
+            trained = {name for name, p in self.named_parameters() if p.requires_grad}
+            tensors = {name: t for name, t in tensors.items() if name in trained}
         head, embedding = self.slm.get_output_embeddings(), self.slm.get_input_embeddings()
         if head is not None and head.weight is embedding.weight:
             tensors = {n: t for n, t in tensors.items() if not n.endswith("lm_head.weight")}
@@ -84,17 +91,21 @@ def features_of(llm: Any, ids: torch.Tensor, mask: torch.Tensor, layer: int) -> 
 
 
 def loss_of(module: LlmToSlm, llm: Any, layer: int, dtype: torch.dtype) -> Loss:
-    """Cross-entropy on the responses, in nats a token."""
+    """Cross-entropy on the responses, in nats a token: the mean by weight. Beside it the plain mean
+    over tokens of weight 1, and over those that weigh something else, the stressed ones."""
 
-    def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
         batch = {name: t.to(llm.device) for name, t in batch.items()}
         features = None
         if module.how != "none":
             features = features_of(llm, batch["llm_ids"], batch["llm_mask"], layer)
         with torch.autocast(llm.device.type, dtype, enabled=dtype is not torch.float32):
             logits = module(batch, features)
-        wanted = batch["labels"][:, 1:]
+        wanted, weights = (batch[n][:, 1:].flatten() for n in ("labels", "weights"))
         rows = logits[:, :-1].float().flatten(0, 1)
-        return F.cross_entropy(rows, wanted.flatten(), ignore_index=IGNORE), {}
+        nats = F.cross_entropy(rows, wanted, ignore_index=IGNORE, reduction="none")
+        plain = (weights == 1).float(), ((weights != 0) & (weights != 1)).float()
+        others, words = ((nats.detach() * m).sum() / m.sum().clamp(min=1) for m in plain)
+        return (nats * weights).sum() / weights.sum(), {"others": others, "words": words}
 
     return loss
