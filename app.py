@@ -232,7 +232,8 @@ def _wire_browser(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     js = f"(...held) => globalThis.Stairs?.hold?.({json.dumps(noted)}, held) ?? []"
     wires.browser(functools.partial(gr.on, [demo.load, *changes]), js, noted, ())
     queued = json.dumps(notices.notice(notices.QUEUED, "wait"))
-    wires.browser(parts["run"].click, f"() => ({queued})", (), ("notice",))
+    asked = f"() => [{queued}, Stairs.shows('smaller', false)]"
+    wires.browser(parts["run"].click, asked, (), ("notice", "smaller"))
     wires.browser(parts["new-seed"].click, widgets.NEW_SEED, (), ("seed",))
     wires.browser(parts["chat"].input, widgets.CHATTING, ("chat",), ("turn",))
     wires.browser(parts["preset"].input, "() => ''", (), ("own",))

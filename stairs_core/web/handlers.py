@@ -50,8 +50,6 @@ Handler = Callable[[Asked], Updates | Iterator[Updates]]
 
 _running: dict[str, live_race.Flag] = {}
 _loading: dict[str, live_race.Flag] = {}
-_offered: set[str] = set()
-"""Visitors who see the button that asks for less."""
 _made = Folders(prefix="stairs-")
 
 
@@ -73,8 +71,7 @@ def run(asked: Asked) -> Iterator[Updates]:
         flag = _running[visitor] = live_race.Flag()
         flag.seconds = visitors.current().seconds(who)
         settings = form.settings(asked, _made.folder())
-        starting = {"notice": notice(notices.STARTING, "wait"), **_withdrawn(visitor)}
-        yield {**starting, **run_buttons(idle=False)}
+        yield {"notice": notice(notices.STARTING, "wait"), **run_buttons(idle=False)}
         race = live_race.race(form.text(asked, "prompt"), settings, flag, asked["spec"])
         began, stopped = time.monotonic(), False
         batches = live_race.batches(race, flag)
@@ -110,23 +107,13 @@ def run(asked: Asked) -> Iterator[Updates]:
 def _offer(asked: Asked) -> Updates:
     """The button that makes the form ask for less, if it can."""
     less = form.smaller(asked)
-    if less:
-        _offered.add(asked["visitor"])
     return {"smaller": Change(visible=True, value=widgets.asking_less(less))} if less else {}
-
-
-def _withdrawn(visitor: str) -> Updates:
-    """Hides that button where it is on show. Gradio's client may wait for ever for a component to
-    hide that is not there, and hears of no later update of a run then."""
-    if visitor not in _offered:
-        return {}
-    _offered.discard(visitor)
-    return {"smaller": Change(visible=False)}
 
 
 def ask_less(asked: Asked) -> Updates:
     """Makes the form ask for what takes less memory."""
-    return {**_form(form.smaller(asked), asked), **_withdrawn(asked["visitor"]), "notice": notice()}
+    less = _form(form.smaller(asked), asked)
+    return {**less, "smaller": Change(visible=False), "notice": notice()}
 
 
 def stop(visitor: str) -> None:
