@@ -164,6 +164,11 @@ class Wires:
         """Runs JavaScript in the visitor's browser, and nothing here."""
         event(None, self._pick(reads), self._pick(changes), js=js, **_QUIET)
 
+    def change(self, event: Callable[..., Any], changes: dict[str, Change]) -> None:
+        """Changes components in the visitor's browser."""
+        updates = [{"__type__": "update", **change} for change in changes.values()]
+        self.browser(event, f"() => ({json.dumps(updates)})", (), changes)
+
     def _make_answer(self, handler: Handler) -> Callable[..., Any]:
         """A handler as gradio calls it: components for their names, updates for each ``Change``."""
 
@@ -171,9 +176,14 @@ class Wires:
             asked = {self._names[part]: value for part, value in held.items()}
             who = {"visitor": _visitor(request), "address": _address(request)}
             result = handler({**asked, **who})
+            told: dict[str, Any] = {}
             for updates in [result] if isinstance(result, dict) else result:
+                # Whatever was told is told again. Gradio's client puts what is new into the values
+                # that it has, those that it has yet to draw among them: where it draws late, it
+                # draws the last answer alone, as often as there were answers.
+                told |= {n: _together(told.get(n), v) for n, v in updates.items()}
                 # An empty dict would be taken for the value of the first component.
-                yield {self._parts[n]: _update(v) for n, v in updates.items()} or gr.skip()
+                yield {self._parts[n]: _update(v) for n, v in told.items()} or gr.skip()
 
         return answer
 
@@ -190,6 +200,12 @@ def _address(request: gr.Request) -> str:
     client = request.client
     forwarded = request.headers.get("x-forwarded-for", "")
     return visitors.address(client.host if client else "", forwarded)
+
+
+def _together(before: Any, value: Any) -> Any:
+    """What a component is told in all; ``before``: what it was told earlier."""
+    both = isinstance(before, Change) and isinstance(value, Change)
+    return Change(before, **value) if both else value
 
 
 def _update(value: Any) -> Any:
@@ -220,10 +236,13 @@ def _wire_browser(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     js = f"(...held) => globalThis.Stairs?.hold?.({json.dumps(noted)}, held) ?? []"
     wires.browser(functools.partial(gr.on, [demo.load, *changes]), js, noted, ())
     queued = json.dumps(notices.notice(notices.QUEUED, "wait"))
-    wires.browser(parts["run"].click, f"() => ({queued})", (), ("notice",))
+    asked = f"() => [{queued}, Stairs.shows('smaller', false)]"
+    wires.browser(parts["run"].click, asked, (), ("notice", "smaller"))
     wires.browser(parts["new-seed"].click, widgets.NEW_SEED, (), ("seed",))
     wires.browser(parts["chat"].input, widgets.CHATTING, ("chat",), ("turn",))
     wires.browser(parts["preset"].input, "() => ''", (), ("own",))
+    # How far the chat model is, is said there.
+    wires.change(parts["try"].click, {"models": Change(open=True), "own": Change(value="")})
     for i in range(len(widgets.PROMPTS)):
         js = f"label => ({json.dumps(widgets.PROMPTS | widgets.CHATS)})[label]"
         wires.browser(parts[f"example-{i}"].click, js, (f"example-{i}",), ("prompt",))
@@ -249,12 +268,14 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     # the page opens               open_link                   stage and files, or the form
     #   then                       describe                    head, notice
     #   then                       adapt, then preflight       drafter menus, then the card
-    # Load                         load                        head, models, spec
+    # Load                         load                        head, models, spec, buttons
     # Try a real chat model        try_chat                    the same
     #   then, of both              adapt, then preflight       drafter menus, then the card
+    #   then, in the browser                                   buttons
     # the first guesser changes    preflight                   card
     # Run                          run, while it goes on       stage, notice, buttons
-    #                              run, at its end             stage, files to save, buttons
+    #                              run, at its end             stage, files to save
+    #   then, in the browser                                   buttons
     # Ask for less                 ask_less                    the form
     # Open trace or log            open_trace                  stage, notice, files to save
     # Recorded runs                open_recorded               stage, notice, files to save
@@ -267,7 +288,7 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     linked = (*shown, "recorded", "kept", "spec", "models", "preset", "try", *form.HELD)
     link = wires.server(demo.load, handlers.open_link, ("link",), linked, js=widgets.LINK)
     described = wires.server(link.then, handlers.describe, ("spec",), ("head", "notice"))
-    named = ("head", "models", "preset", "own", "model-notice", "spec", "load", "try", "leave")
+    named = ("head", "models", "preset", "model-notice", "spec", "load", "try", "leave")
     click, other = parts["load"].click, parts["try"].click
     loaded = wires.server(click, handlers.load, ("preset", "own"), named, trigger_mode="once")
     tried = wires.server(other, handlers.try_chat, ("spec",), named, trigger_mode="once")
@@ -278,6 +299,8 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
         # Reads what the form holds by then: a link, or the visitor, may have changed it meanwhile.
         adapted = wires.server(ready.then, handlers.adapt, (*asked, "kept"), dict.fromkeys(fitted))
         wires.server(adapted.then, *card)
+    for ended in (loaded, tried):
+        _free(wires, ended, handlers.load_buttons(idle=True))
     for name in form.PRICED:
         wires.server(parts[name].change, *card, trigger_mode="always_last")
 
@@ -287,10 +310,13 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     # A handler says itself what failed: this is gradio's refusal, when its queue is full.
     refused = json.dumps(notices.notice(notices.REFUSED))
     wires.browser(ran.failure, f"() => ({refused})", (), ("notice",))
+    _free(wires, ran, handlers.run_buttons(idle=True))
     less = ("smaller", "notice", *form.HELD)
     wires.server(parts["smaller"].click, handlers.ask_less, asked, less)
-    wires.server(parts["open"].upload, handlers.open_trace, ("open",), (*shown, "recorded"))
-    wires.server(parts["recorded"].input, handlers.open_recorded, ("recorded",), shown)
+    opened, chosen = parts["open"].upload, parts["recorded"].input
+    latest = {"trigger_mode": "always_last"}
+    wires.server(opened, handlers.open_trace, ("open",), (*shown, "recorded"), **latest)
+    wires.server(chosen, handlers.open_recorded, ("recorded",), shown, **latest)
 
     # Not in the queue, where they would wait for what they are to end.
     parts["stop"].click(_stop, queue=False, **_QUIET)
@@ -298,6 +324,13 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     demo.unload(_leave)
     demo.unload(_stop)
     demo.unload(_close)
+
+
+def _free(wires: Wires, ended: Any, buttons: dict[str, Change]) -> None:
+    """Frees what an event took, once Gradio's client takes it for over: until then the client
+    passes over whoever presses again."""
+    for over in (ended.then, ended.failure):  # no ``then`` comes after a failure
+        wires.change(over, buttons)
 
 
 def _turn() -> dict[str, Any]:

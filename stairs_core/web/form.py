@@ -161,7 +161,7 @@ def held(values: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, dict[st
     """New properties of the widgets: their ``values``, and who of them is visible then. ``now``:
     what they hold; empty for a page that has just opened.
 
-    A part that is not there is not hidden again: Gradio's client may wait for ever for it.
+    A part that is not there is not hidden again: Gradio's client would wait for it to be drawn.
     """
     updates: dict[str, dict[str, Any]] = {name: {"value": v} for name, v in values.items()}
     who = [values.get(name) for name in DRAFTING]

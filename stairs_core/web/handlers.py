@@ -2,7 +2,8 @@
 
 A handler takes ``asked``: what the widgets that it reads hold, by their names; under "visitor" who
 asks, a session, and under "address" its client. It returns, or yields one after the other, new
-values of components, by their names.
+values of components, by their names. The page may show the later ones alone, all that was told by
+then in them.
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ Handler = Callable[[Asked], Updates | Iterator[Updates]]
 
 _running: dict[str, live_race.Flag] = {}
 _loading: dict[str, live_race.Flag] = {}
-_offered: set[str] = set()
-"""Visitors who see the button that asks for less."""
 _made = Folders(prefix="stairs-")
 
 
@@ -72,8 +71,7 @@ def run(asked: Asked) -> Iterator[Updates]:
         flag = _running[visitor] = live_race.Flag()
         flag.seconds = visitors.current().seconds(who)
         settings = form.settings(asked, _made.folder())
-        starting = {"notice": notice(notices.STARTING, "wait"), **_withdrawn(visitor)}
-        yield {**starting, **_run_buttons(idle=False)}
+        yield {"notice": notice(notices.STARTING, "wait"), **run_buttons(idle=False)}
         race = live_race.race(form.text(asked, "prompt"), settings, flag, asked["spec"])
         began, stopped = time.monotonic(), False
         batches = live_race.batches(race, flag)
@@ -100,7 +98,7 @@ def run(asked: Asked) -> Iterator[Updates]:
             visitors.current().charge(who, time.monotonic() - began)
     if live.lanes.started:
         ended = {"stage": live.value(running=False), **ended}
-    yield {**ended, **_run_buttons(idle=True)}
+    yield ended
     if live.lanes.started:
         yield _files(live.lanes.recordings(), None, time.strftime("stairs-%Y%m%d-%H%M%S"))
         yield {"recorded": Change(value=None)}
@@ -109,23 +107,13 @@ def run(asked: Asked) -> Iterator[Updates]:
 def _offer(asked: Asked) -> Updates:
     """The button that makes the form ask for less, if it can."""
     less = form.smaller(asked)
-    if less:
-        _offered.add(asked["visitor"])
     return {"smaller": Change(visible=True, value=widgets.asking_less(less))} if less else {}
-
-
-def _withdrawn(visitor: str) -> Updates:
-    """Hides that button where it is on show. Gradio's client may wait for ever for a component to
-    hide that is not there, and hears of no later update of a run then."""
-    if visitor not in _offered:
-        return {}
-    _offered.discard(visitor)
-    return {"smaller": Change(visible=False)}
 
 
 def ask_less(asked: Asked) -> Updates:
     """Makes the form ask for what takes less memory."""
-    return {**_form(form.smaller(asked), asked), **_withdrawn(asked["visitor"]), "notice": notice()}
+    less = _form(form.smaller(asked), asked)
+    return {**less, "smaller": Change(visible=False), "notice": notice()}
 
 
 def stop(visitor: str) -> None:
@@ -144,20 +132,19 @@ def load(asked: Asked) -> Iterator[Updates]:
         failed = notice(sentence(e, notices.NO_MODELS))
         if out_of_memory.place(e):
             out_of_memory.forget(e)
-        yield {"model-notice": failed, **_load_buttons(idle=True)}
+        yield {"model-notice": failed}
 
 
 def _load(visitor: str, spec: str) -> Iterator[Updates]:
     flag, shelf = live_race.Flag(), live_race.shelf()
     _loading[visitor] = flag
     try:
-        yield _load_buttons(idle=False)
+        yield load_buttons(idle=False)
         for words in shelf.loading(spec, flag):
             yield {"model-notice": notice(words, "wait")}
             if presence.gone(visitor):
                 flag.set()
-        named = {"head": _chips(shelf.get(spec)), **_in_use(spec)}
-        yield {**_load_buttons(idle=True), **named, "model-notice": notice()}
+        yield {"head": _chips(shelf.get(spec)), **_in_use(spec), "model-notice": notice()}
     finally:
         flag.set()
         _loading.pop(visitor, None)
@@ -174,12 +161,9 @@ def _in_use(spec: str) -> Updates:
 
 
 def try_chat(asked: Asked) -> Iterator[Updates]:
-    """Loads the chat model that the page offers, and shows how far that is."""
-    known = presets.offer(asked["spec"])
-    if known is None:
-        return
-    yield {"models": Change(open=True), "preset": Change(value=known.name), "own": ""}
-    yield from load({**asked, "own": "", "preset": known.name})
+    """Loads the chat model that the page offers."""
+    if known := presets.offer(asked["spec"]):
+        yield from load({**asked, "own": "", "preset": known.name})
 
 
 def leave(visitor: str) -> None:
@@ -355,12 +339,13 @@ def _downloads(path: Path, recordings: Sequence[Recording], name: str, folder: P
     return {name: Change(value=str(file), interactive=True) for name, file in made.items()}
 
 
-def _run_buttons(*, idle: bool) -> Updates:
+def run_buttons(*, idle: bool) -> Updates:
     """What can be pressed while the visitor has a run (not ``idle``), or has none."""
     free, busy = Change(interactive=idle), Change(interactive=not idle)
     return {"run": free, "stop": busy, "open": free, "recorded": free}
 
 
-def _load_buttons(*, idle: bool) -> Updates:
+def load_buttons(*, idle: bool) -> Updates:
+    """The same while models are loaded for the visitor."""
     free = Change(interactive=idle)
     return {"load": free, "try": free, "leave": Change(interactive=not idle)}

@@ -49,6 +49,7 @@ app.main()
 """
 COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
 LIVE = 60_000
+LONG = 1500  # tokens of a run that is to be stopped: none is over before
 expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is broken after it too
 
 
@@ -128,8 +129,13 @@ def run(page: Page, prompt: str, length: int) -> None:
 
 def arriving(page: Page) -> list[int]:
     """Waits until both lanes have tokens while the run goes on; the counts."""
-    page.wait_for_function(f"{RUNNING} && {COUNTS}.every(n => n > 0)", timeout=LIVE)
-    return page.evaluate(COUNTS)
+    return counted(page, "n > 0", RUNNING)
+
+
+def counted(page: Page, each: str, also: str = "true") -> list[int]:
+    """Waits until the count ``n`` of ``each`` lane is as asked for; the counts of that moment."""
+    asked = f"() => {{ const all = {COUNTS}; return {also} && all.every(n => {each}) && all; }}"
+    return page.wait_for_function(asked, timeout=LIVE).json_value()
 
 
 RUNNING = "document.querySelector('.st-stage.running') !== null"

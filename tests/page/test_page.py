@@ -11,8 +11,10 @@ import pytest
 from browsing import (
     COUNTS,
     LIVE,
+    LONG,
     RUNNING,
     arriving,
+    counted,
     draw_charts,
     open_trace,
     opened,
@@ -210,8 +212,7 @@ def test_playing_at_the_engines_speed_moves_every_lane(kept, recorded):
     page.get_by_label("How fast to play").select_option("0.25")
     page.locator(".st-scrub").focus()
     page.keyboard.press("Space")
-    page.wait_for_function(f"{COUNTS}.every(n => n > 2 && n < 80)")
-    alone, stairs = page.evaluate(COUNTS)
+    alone, stairs = counted(page, "n > 2 && n < 80")
     assert alone < stairs
     expect(page.locator(".st-flag").nth(1)).to_have_text("⚑ first")
     page.wait_for_function(f"{COUNTS}.every(n => n === {COUNTS}[1])")
@@ -242,7 +243,7 @@ def test_a_key_that_goes_leaves_its_line(kept, recorded):
 def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
     draw_charts(page)
-    run(page, "Once upon a time", 512)
+    run(page, "Once upon a time", LONG)
     first, before = arriving(page), shape(page)
     page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
     expect(page.locator("#summary")).to_contain_text("so far")

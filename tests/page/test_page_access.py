@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from browsing import LIVE, RUNNING, arriving, draw_charts, open_trace, reload, run
+from browsing import LIVE, LONG, arriving, draw_charts, open_trace, reload, run
 from playwright.sync_api import Page, expect
 
 pytest_plugins = ["visits"]
@@ -16,10 +16,15 @@ FAULTS = """() => axe.run({resultTypes: ["violations"]}).then(r =>
     r.violations.filter(v => ["serious", "critical"].includes(v.impact)).flatMap(v =>
         v.nodes.map(n => `${v.id}: ${n.target.join(" ")}: ${n.html.slice(0, 160)}`)))"""
 
+FADED = """() => new Promise(requestAnimationFrame).then(() => Promise.all(
+    document.getAnimations()
+        .filter(a => a.playState === "running" && a.effect.getComputedTiming().endTime < Infinity)
+        .map(a => a.finished.catch(() => {}))))"""
+
 
 def faults(page: Page) -> list[str]:
     """Serious and critical findings of axe-core on the page as it is."""
-    page.wait_for_timeout(300)  # what fades in has its colours then
+    page.evaluate(FADED)  # its colours are its own then
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
     return page.evaluate(FAULTS)
@@ -57,11 +62,10 @@ def test_axe_finds_no_serious_fault_while_a_run_goes_on(visit):
     page = visit()
     page.locator("#add").click()
     page.get_by_role("button", name="Sampling").click()
-    run(page, "Once upon a time", 512)
+    run(page, "Once upon a time", LONG)
     arriving(page)
     assert faults(page) == []
-    if page.evaluate(RUNNING):
-        page.locator("#stop").click()
+    page.locator("#stop").click()
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
 
 

@@ -7,6 +7,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
 import page_runs
 import pytest
@@ -152,11 +154,35 @@ def test_the_download_is_the_trace_that_was_shown(engine):
 
 
 def test_run_and_stop_take_turns(engine):
-    updates = play()
-    switched = [u for u in updates if "run" in u]
-    assert [u["run"]["interactive"] for u in switched] == [False, True]
-    assert [u["stop"]["interactive"] for u in switched] == [True, False]
-    assert not handlers._running
+    first, *others = play()
+    assert (first["run"]["interactive"], first["stop"]["interactive"]) == (False, True)
+    # The browser frees them once the event is over: until then it passes over whoever presses.
+    assert not any("run" in update for update in others)
+    free = handlers.run_buttons(idle=True)
+    assert (free["run"]["interactive"], free["stop"]["interactive"]) == (True, False)
+    for over in ("then", "failure"):
+        wires, ended = MagicMock(), MagicMock()
+        app._free(wires, ended, free)
+        wires.change.assert_any_call(getattr(ended, over), free)
+
+
+def test_every_answer_says_again_what_was_said_before_it():
+    """The browser may draw the last of them alone."""
+
+    def handler(asked):
+        yield {"notice": "begun", "run": handlers.Change(interactive=False, value="Run")}
+        yield {}
+        yield {"stage": "a run", "notice": "under way"}
+        yield {"run": handlers.Change(interactive=True)}
+
+    parts = {name: object() for name in ("notice", "run", "stage")}
+    answer = app.Wires(parts)._make_answer(handler)
+    who: Any = SimpleNamespace(session_hash="a", client=None, headers={})
+    told = [{name: a[part] for name, part in parts.items() if part in a} for a in answer({}, who)]
+    assert told[0] == told[1]
+    assert [t["notice"] for t in told] == ["begun", "begun", "under way", "under way"]
+    assert (told[3]["stage"], told[3]["run"]["interactive"]) == ("a run", True)
+    assert told[3]["run"]["value"] == "Run"
 
 
 def test_stop_ends_the_visitors_run_and_no_other(engine):
@@ -211,7 +237,7 @@ def test_bad_settings_are_one_sentence_and_leave_the_result(engine, asked, word)
     updates = play(**asked)
     assert all("stage" not in u for u in updates)
     assert word in last(updates, "notice")["text"]
-    assert last(updates, "run")["interactive"]
+    assert not handlers._running
 
 
 def test_every_widget_reaches_the_settings(engine):
@@ -559,8 +585,7 @@ def test_a_chat_model_is_offered_where_it_may_be_loaded(monkeypatch):
     assert widgets.trying("smollm2-135m") == ""
     asked = []
     monkeypatch.setattr(handlers, "load", lambda held: asked.append(held) or iter([{}]))
-    first, *_ = handlers.try_chat({"visitor": VISITOR, "spec": ""})
-    assert (first["models"]["open"], first["preset"]["value"]) == (True, "smollm2-135m")
+    assert [*handlers.try_chat({"visitor": VISITOR, "spec": ""})] == [{}]
     assert (asked[0]["preset"], asked[0]["own"]) == ("smollm2-135m", "")
     monkeypatch.setenv("STAIRS_MODELS", "bundled")
     assert widgets.trying("") == ""

@@ -2,6 +2,12 @@
 (function (Stairs) {
   "use strict";
 
+  const update = (props) => ({ __type__: "update", ...props });
+
+  // Shows or hides a part, as an update for Gradio. One that is not there is not hidden again:
+  // Gradio's client would wait for it to be drawn.
+  Stairs.shows = (id, is) => update(is || document.getElementById(id) ? { visible: is } : {});
+
   // The guessers after `change` ("add", the index of one to remove, or null), as updates for Gradio.
   // reads: drafter -> whether it reads reference texts; who: the drafter of each place, or null;
   // lacking: drafters that the loaded models cannot run, separated by commas.
@@ -11,9 +17,7 @@
     const next = names.filter((name) => !who.includes(name)); // those that need no reference text come first
     if (change === "add") left[left.findIndex((name) => !name)] = next.find((name) => !reads[name]) || next[0];
     else if (change !== null) left[change] = null;
-    const update = (props) => ({ __type__: "update", ...props });
-    // A part that is not there is not hidden again: Gradio's client may wait for ever for it.
-    const shows = (id, is) => update(is || document.getElementById(id) ? { visible: is } : {});
+    const { shows } = Stairs;
     const more = left.slice(1);
     return [
       ...more.map((name, i) => shows(`guesser-${i + 2}`, Boolean(name))),
