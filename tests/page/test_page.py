@@ -13,7 +13,6 @@ from browsing import (
     LIVE,
     LONG,
     RUNNING,
-    arriving,
     counted,
     draw_charts,
     open_trace,
@@ -244,9 +243,9 @@ def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     page = visit()
     draw_charts(page)
     run(page, "Once upon a time", LONG)
-    first, before = arriving(page), shape(page)
+    so_far = "document.querySelector('#summary').textContent.includes('so far')"
+    first, before = counted(page, "n > 0", f"{RUNNING} && {so_far}"), shape(page)
     page.wait_for_function(f"{COUNTS}.every((n, i) => n > {first}[i])", timeout=LIVE)
-    expect(page.locator("#summary")).to_contain_text("so far")
     assert page.evaluate(RUNNING)
     page.locator("#stop").click()
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)

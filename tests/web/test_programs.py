@@ -300,7 +300,7 @@ def test_what_others_log_is_json_too(address, log):
     lines = log.read_text().splitlines()
     told = [json.loads(line) for line in lines if line.startswith("{")]
     banner = [line for line in lines if not line.startswith("{")]
-    assert len(banner) == 3, "gradio's words on its MCP server, which go to stdout"
+    assert len(banner) in (0, 3), "gradio's words on its MCP server, which stdout may still hold"
     (failed,) = [line for line in told if "Traceback" in str(line)]
     assert (failed["level"], failed["event"]) == ("error", "failed")
     assert failed["error"].startswith("Traceback")

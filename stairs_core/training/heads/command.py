@@ -166,8 +166,9 @@ def _check_model(model: Any, args: argparse.Namespace, name: str) -> None:
 
 
 def _batch(args: argparse.Namespace, model: Any) -> int:
-    """Texts that are written at once."""
-    return max(1, min(texts.at_once(model, args.length), args.tokens // args.length))
+    """Texts that are written at once: of few texts a part, so that each kind has its turn."""
+    most = args.tokens // args.length // len(texts.TEMPERATURES)
+    return max(1, min(texts.at_once(model, args.length), most))
 
 
 def _digest(args: argparse.Namespace, model: Any) -> str:
