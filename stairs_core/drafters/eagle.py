@@ -24,14 +24,12 @@ class EagleDrafter:
         """``module``: what ``head`` computes."""
         self._inputs, self._head, self._module = inputs, head, module
         self.reads_layers = module.shape.features
-        self._length = 0
 
     @torch.inference_mode()
     def propose(self, context: list[int], k: int) -> Proposal:
         """A chain of at most ``k`` tokens; a drafted EOS is the last one. No tokens before the
         target has read the prompt."""
-        self._length = len(context)
-        first = self._head.logits(context) if k else None
+        first = self._head.begin(context, wanted=k > 0)
         if first is None:
             return Proposal([], self.name)
 
@@ -42,8 +40,7 @@ class EagleDrafter:
 
     def observe(self, outcome: Outcome) -> None:
         """Hands the head the hidden states of what the target has read since the last step."""
-        if outcome.hidden is not None:
-            self._head.take(outcome.hidden, self._length + len(outcome.committed) - 1)
+        self._head.observe(outcome)
 
 
 def build(inputs: DrafterInputs) -> EagleDrafter:

@@ -25,14 +25,12 @@ class EagleTreeDrafter:
         """``module``: what ``head`` computes."""
         self._inputs, self._head, self._module = inputs, head, module
         self.reads_layers = module.shape.features
-        self._length = 0
 
     @torch.inference_mode()
     def propose(self, context: list[int], k: int) -> Proposal:
         """The ``k`` tokens with the highest probability of being reached; none before the target
         has read the prompt."""
-        self._length = len(context)
-        first = self._head.logits(context) if k else None
+        first = self._head.begin(context, wanted=k > 0)
         if first is None:
             return Proposal([], self.name, [])
 
@@ -48,8 +46,7 @@ class EagleTreeDrafter:
 
     def observe(self, outcome: Outcome) -> None:
         """Hands the head the hidden states of what the target has read since the last step."""
-        if outcome.hidden is not None:
-            self._head.take(outcome.hidden, self._length + len(outcome.committed) - 1)
+        self._head.observe(outcome)
 
 
 def build(inputs: DrafterInputs) -> EagleTreeDrafter:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from ..protocols import Outcome
 from .eagle_head import EagleHead
 from .kv_cache import Layer
 from .lean_eagle import LeanEagle
@@ -19,10 +20,21 @@ class CachedEagle:
 
     def __init__(self, head: EagleHead | LeanEagle) -> None:
         self._head, self._cache = head, Layer(whole_blocks=False)
+        self._length = 0  # of the text that a step begins with
         self._read = 0  # positions of the text in the cache
         self._new: list[torch.Tensor] = []  # [tokens, layers, width]: features not read yet
         self._outputs = torch.empty(0)  # [1 + drafted, width]: after the text and drafted tokens
         self._above: list[list[int]] = []  # of each token of a tree: those on its branch, and it
+
+    def begin(self, text: list[int], *, wanted: bool) -> torch.Tensor | None:
+        """Begins a step; what ``logits`` gives after ``text``, if that is ``wanted``."""
+        self._length = len(text)
+        return self.logits(text) if wanted else None
+
+    def observe(self, outcome: Outcome) -> None:
+        """Takes the features of what the target has read in the step that was begun last."""
+        if outcome.hidden is not None:
+            self.take(outcome.hidden, self._length + len(outcome.committed) - 1)
 
     def take(self, features: torch.Tensor, positions: int) -> None:
         """``features`` [tokens, layers, width]: at the last of the ``positions`` that the target

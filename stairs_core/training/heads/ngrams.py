@@ -58,13 +58,14 @@ def _counted(texts: Sequence[torch.Tensor]) -> tuple[Columns, torch.Tensor]:
     before = torch.cat([torch.arange(len(text)) for text in texts])
     tables: list[Columns] = []
     found: list[torch.Tensor] = []
+    by_length: list[torch.Tensor] = []
     for length in range(1, LONGEST + 1):
         at = (before >= length).nonzero()[:, 0]
-        of_flat = keys(flat, length)
-        first, table, times = _followers(of_flat[at - length], flat[at], at)
+        by_length.append(keys(flat, length))
+        first, table, times = _followers(by_length[-1][at - length], flat[at], at)
         surest = torch.zeros_like(times)
-        for shorter, known in enumerate(tables, 1):
-            surest = surest.maximum(_share(known, keys(flat, shorter)[first - shorter]))
+        for shorter, (known, own) in enumerate(zip(tables, by_length, strict=False), 1):
+            surest = surest.maximum(_share(known, own[first - shorter]))
         surer = table[2] > surest  # else a shorter one is asked
         tables.append(tuple(column[surer] for column in table))  # type: ignore[arg-type]
         found.append(times[surer])
@@ -93,9 +94,9 @@ def _followers(
 
 def _share(table: Columns, ngrams: torch.Tensor) -> torch.Tensor:
     """What a table has for each key; 0 where it has nothing."""
-    there = torch.searchsorted(table[0], ngrams).clamp(max=max(0, len(table[0]) - 1))
     if not len(table[0]):
         return torch.zeros_like(ngrams)
+    there = torch.searchsorted(table[0], ngrams).clamp(max=len(table[0]) - 1)
     return torch.where(table[0][there] == ngrams, table[2][there], 0)
 
 
