@@ -149,7 +149,7 @@ def verdict(first: Lane, lead: Lane, running: bool = False) -> dict[str, str]:
     if not both.identical:
         text = f"Same text: no, one ends after {common} tokens, the other after {max(counts)}."
         return {"state": "no", "text": text}
-    if counts[0] == counts[1]:
+    if "stopped" not in {lane.stop.reason for lane in (first, lead) if lane}:
         return {"state": "yes", "text": f"Same text: yes, all {common} tokens."}
     text = f"Same text: yes, the {common} tokens that both had written when the run was stopped."
     return {"state": "yes", "text": text}

@@ -415,10 +415,12 @@ def test_the_verdict():
     assert summary.verdict(alone, stairs)["text"] == f"Same text: yes, all {len(texts)} tokens."
     assert summary.verdict(alone, stairs, running=True)["state"] == "open"
     assert "not compared" in summary.verdict(alone, None)["text"]
-    assert summary.verdict(alone, page_runs.lane(texts[:20], stopped=True)) == {
-        "state": "yes",
-        "text": "Same text: yes, the 20 tokens that both had written when the run was stopped.",
-    }
+    stopped = page_runs.lane(texts[:20], stopped=True)
+    for first in (alone, stopped):
+        assert summary.verdict(first, stopped) == {
+            "state": "yes",
+            "text": "Same text: yes, the 20 tokens that both had written when the run was stopped.",
+        }
     assert summary.verdict(alone, page_runs.lane(texts[:20]))["state"] == "no"
 
 

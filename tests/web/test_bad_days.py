@@ -85,7 +85,7 @@ def right(page, spec: str = "", visitor: str = "the next visitor") -> None:
     asked = asking(visitor=visitor, spec=spec, length=24.0)
     updates = list(handlers.run(asked))
     assert last(updates, "notice") == notices.notice()
-    assert not handlers._running
+    assert visitor not in handlers._running
     assert not last(updates, "stage")["running"]
     pair = page.get(spec)
     target = Runner(pair, asked["prompt"], Settings(max_new_tokens=24).alone())

@@ -100,7 +100,7 @@ def verdict(
         if not result.identical:
             return f"{speed}; {_difference(first, recording, result.first_difference)}."
     lengths = {metrics.fold(r.steps).new_tokens for r in recordings}
-    if len(lengths) > 1:
+    if any(r.stop.reason == "stopped" for r in recordings):
         return f"{speed}; the texts are the same in the {min(lengths)} tokens that all wrote."
     return f"{speed}; the texts are the same, all {lengths.pop()} tokens."
 
