@@ -120,7 +120,8 @@ def _unchecked(kind: type) -> type:
 
 def _head() -> gr.HTML:
     """The head of the page, which also says to the server that the page is still open."""
-    return _html("mountHead", "head", [notices.LOADING], server_functions=[presence.here])
+    held = {"process": presence.PROCESS, "server_functions": [presence.here]}
+    return _html("mountHead", "head", [notices.LOADING], **held)
 
 
 def _html(mount: str, elem_id: str, value: Any, **props: Any) -> gr.HTML:

@@ -17,18 +17,22 @@ from stairs_core.web import notices
 pytest_plugins = ["visits"]
 LOST = "The connection to the server is lost. What you typed and the run on show stay here"
 ANEW = "The server was started anew. What you typed and the run on show are kept."
+TELLS = "**/component_server**"  # that it is open
 IDS = """Stairs.stage.fold.lanes.map((lane) =>
     lane.steps.flatMap((step) => step.tokens.filter(Stairs.committed)).map((token) => token.id))"""
 
 
 @pytest.fixture
 def open_page(browser: Browser):
-    """Opens a page at an address; errors are to be expected on its console."""
+    """Opens a page at an address, one whose word that it is open is lost where it is not ``heard``;
+    errors are to be expected on its console."""
     contexts = []
 
-    def opened(address: str) -> Page:
+    def opened(address: str, heard: bool = True) -> Page:
         contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}))
         page = contexts[-1].new_page()
+        if not heard:
+            page.route(TELLS, lambda route: route.abort())
         page.goto(address)
         ready(page)
         return page
@@ -71,9 +75,10 @@ def test_it_says_that_its_server_is_gone_and_goes_on_with_the_next(
     served = (recorded, tmp_path / "log.txt", str(tiny_pair_dir))
     port, bar = browsing.free_port(), ".st-connection"
     with browsing.serving(*served, port=port) as address:
-        page = open_page(address)
+        page = open_page(address, heard=False)  # so it has never heard from this server
         page.locator("#add").click()
         ids = ran(page, "the fox")
+        page.unroute(TELLS)
     page.evaluate("dispatchEvent(new Event('online'))")  # it would ask by itself, in a while
     expect(page.locator(bar)).to_contain_text(LOST)
     expect(page.locator(f"{bar} button")).not_to_be_visible()

@@ -25,9 +25,10 @@
     Promise.race([promise.catch(() => undefined), new Promise((done) => setTimeout(done, LATE_MS))]);
 
   class Connection {
-    // server: the functions of Python that the head of the page may call.
-    constructor(server) {
-      this.server = server;
+    // process: tells the server that the page was opened with from others; server: the functions of
+    // Python that the head of the page may call.
+    constructor(process, server) {
+      Object.assign(this, { process, server });
       this.state = "here"; // or a key of GONE
       this.words = el("span", "");
       this.go = button("", () => location.reload());
@@ -60,12 +61,11 @@
       this.looking = false;
     }
 
-    // Tells the server that this page is open; its answer tells one process from another. Gradio gives
+    // Tells the server that this page is open; its answer says which process it is. Gradio gives
     // undefined where there was no answer, or none to this page's parts.
     async ask() {
       const process = await within(this.server.here(window.__gradio_session_hash__));
       if (!process) return this.other();
-      this.process ??= process;
       return process === this.process ? "here" : "anew";
     }
 

@@ -44,7 +44,7 @@
       el("p", "", "A small model guesses ahead, the large one checks every step of the guess at once."),
       el("span", "st-switches", tour, ...Stairs.switches()), chips, note));
     root.setAttribute("role", "banner");
-    element.appendChild(new Stairs.Connection(server).node);
+    element.appendChild(new Stairs.Connection(props.process, server).node);
     tie(props, watch, (value) => {
       chips.replaceChildren(...value.map((text) => el("span", "st-chip", Stairs.readable(text))));
     });
