@@ -56,7 +56,7 @@ def fitted(settings: Settings, pair: Pair, args: argparse.Namespace) -> Settings
         settings = replace(settings, chat=settings.chat or pair.has_chat_template)
     if settings.drafter != "model" or getattr(args, "named", True):
         return settings
-    usual = pair.usual_drafter
+    usual = pair.usual_drafter(strict=settings.numerics == "strict")
     chosen = args.k is not None or getattr(args, "length", None) is not None
     auto = AUTO if usual != "model" and not chosen and REGISTRY[usual].by_cost else {}
     return replace(settings, drafter=usual, **auto)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import statistics
 from collections import Counter, deque
+from collections.abc import Iterator
 
 from ..protocols import LengthPolicy, Outcome
+from ..settings.methods import Method
 from ..settings.settings import K_RANGE
 from ..traces.pass_costs import PassCosts, Passes
 
@@ -123,22 +126,29 @@ class CostByPosition(Constant):
         return (sum(self._accepted) + 0.8 * self._PRIOR) / (sum(self._checked) + self._PRIOR)
 
     def _best(self) -> int:
-        # The rate over all positions is the prior for a position that was seldom reached.
-        alpha, tokens, reached = self._alpha, 1.0, 1.0
-        best, rate = 0, 1.0 / self._seconds(0)
-        for i in range(self._k):
-            known = self._accepted[i] + alpha * self._PRIOR
-            reached *= known / (self._checked[i] + self._PRIOR)
-            tokens += reached
+        tokens, best, rate = 1.0, 0, 1.0 / self._seconds(0)
+        for i, chance in enumerate(self._chances()):
+            tokens += chance
             if tokens / self._seconds(i + 1) > rate:
                 best, rate = i + 1, tokens / self._seconds(i + 1)
         return best
 
+    def _chances(self) -> Iterator[float]:
+        """For each guess of a step, the chance that it is accepted."""
+        # The rate over all positions is the prior for a position that was seldom reached.
+        alpha, reached = self._alpha, 1.0
+        for checked, accepted in zip(self._checked, self._accepted, strict=True):
+            reached *= (accepted + alpha * self._PRIOR) / (checked + self._PRIOR)
+            yield reached
+
     def _seconds(self, drafted: int) -> float:
         """The expected seconds of a step with so many guesses."""
+        return self._passes(drafted + 1) + self._draft_seconds(drafted)
+
+    def _draft_seconds(self, drafted: int) -> float:
         # Until this run has timed a draft pass: the one measured before, at this run's speed.
         guess = self._draft if self._drafting else self._draft * self._passes.level
-        return self._passes(drafted + 1) + guess * drafted
+        return guess * drafted
 
     def _time(self, outcome: Outcome) -> None:
         """Learns the step's seconds. The first step is left out: it reads the prompt."""
@@ -148,27 +158,77 @@ class CostByPosition(Constant):
         if self._steps == 1:
             return
         self._passes.saw(drafted + 1, outcome.verify_seconds)
-        if drafted and outcome.draft_seconds and self._by_draft():
-            self._drafting.append(outcome.draft_seconds / drafted)
-            self._draft = statistics.median_low(self._drafting)
+        if drafted and outcome.draft_seconds and self._by_draft(outcome):
+            self._time_draft(drafted, outcome.draft_seconds)
 
-    def _by_draft(self) -> bool:
+    def _time_draft(self, drafted: int, seconds: float) -> None:
+        self._drafting.append(seconds / drafted)
+        self._draft = statistics.median_low(self._drafting)
+
+    def _by_draft(self, outcome: Outcome) -> bool:
         """Whether this step's guesses took draft passes; False where they were copied instead."""
         return True
 
     def observe(self, outcome: Outcome) -> None:
-        drafted = len(outcome.proposal.guesses)
         self._time(outcome)
-        if not drafted:
-            return
-        self._checked = [self._FADE * n for n in self._checked]
-        self._accepted = [self._FADE * n for n in self._accepted]
+        if outcome.proposal.guesses:
+            self._checked = [self._FADE * n for n in self._checked]
+            self._accepted = [self._FADE * n for n in self._accepted]
+            self._count(outcome)
+
+    def _count(self, outcome: Outcome) -> None:
+        """Learns what was accepted."""
         # In a tree the last accepted token may have no child that could have been rejected.
         last = outcome.path[-1] if outcome.path else -1
-        reached = outcome.accepted + (last in outcome.proposal.follows[:drafted])
+        proposal = outcome.proposal
+        reached = outcome.accepted + (last in proposal.follows[: len(proposal.guesses)])
         for i in range(min(reached, self._k)):
             self._checked[i] += 1
             self._accepted[i] += i < outcome.accepted
+
+
+class CostByNode(CostByPosition):
+    """The same for trees whose guesses come likeliest first: so the tree of fewer guesses is the
+    beginning of the larger one.
+
+    p1 p2 ... p_i is here the share of trees whose i-th guess was accepted. Drafting is timed by the
+    number of guesses: passes are as many as the tree is deep.
+    """
+
+    _LESS = 0.7
+    """The chance of a guess over that of the one before, while little is known."""
+
+    def __init__(self, k: int, costs: PassCosts) -> None:
+        super().__init__(k, costs)
+        self._trees: dict[int, deque[float]] = {}
+
+    def _chances(self) -> Iterator[float]:
+        chance = 1.0
+        for checked, accepted in zip(self._checked, self._accepted, strict=True):
+            prior = self._LESS * chance
+            chance = (accepted + prior * self._PRIOR) / (checked + self._PRIOR)
+            yield chance
+
+    def _time_draft(self, drafted: int, seconds: float) -> None:
+        super()._time_draft(drafted, seconds)
+        self._trees.setdefault(drafted, deque(maxlen=self._RECENT)).append(seconds)
+
+    def _draft_seconds(self, drafted: int) -> float:
+        if not drafted or not self._trees:
+            return super()._draft_seconds(drafted)
+        known = sorted(self._trees)
+        at = min(bisect.bisect_left(known, drafted), len(known) - 1)
+        size, took = known[at], statistics.median_low(self._trees[known[at]])
+        return took * max(1.0, drafted / size)
+
+    def _by_draft(self, outcome: Outcome) -> bool:
+        return outcome.tree is not None
+
+    def _count(self, outcome: Outcome) -> None:
+        if outcome.tree is not None:  # else it was copied
+            for i in range(min(len(outcome.proposal.guesses), self._k)):
+                self._checked[i] += 1
+                self._accepted[i] += i in outcome.path
 
 
 class CostByProbability(CostByPosition):
@@ -211,7 +271,7 @@ class CostByProbability(CostByPosition):
         price = self._seconds(drafted + 1) - self._seconds(drafted)
         return self._chance * self._alpha >= price * self._rate
 
-    def _by_draft(self) -> bool:
+    def _by_draft(self, outcome: Outcome) -> bool:
         return bool(self._probabilities)
 
     def _bin(self, probability: float) -> int:
@@ -248,13 +308,14 @@ _SIMPLE = {
 
 
 def build(
-    name: str, k: int, costs: PassCosts | None = None, *, reports_confidence: bool = True
+    name: str, k: int, costs: PassCosts | None = None, method: Method | None = None
 ) -> LengthPolicy:
-    """The policy called ``name``, of ``settings.LENGTHS``. ``costs``: needed for ``cost`` only.
-
-    ``reports_confidence``: whether the drafter calls ``keep_drafting`` (``settings.methods``).
-    """
-    if name == "cost":
-        assert costs is not None
-        return CostByProbability(k, costs) if reports_confidence else CostByPosition(k, costs)
-    return _SIMPLE[name](k)
+    """The policy called ``name``, of ``settings.LENGTHS``. ``costs`` and ``method``, that of the
+    drafter: needed for ``cost`` only."""
+    if name != "cost":
+        return _SIMPLE[name](k)
+    assert costs is not None
+    assert method is not None
+    if method.reports_confidence:
+        return CostByProbability(k, costs)
+    return CostByNode(k, costs) if method.ranked else CostByPosition(k, costs)

@@ -205,9 +205,7 @@ def _drafter(
     costs = None
     if settings.length == "cost":
         costs = pass_timing.costs(pair, backend, drafts=method.uses_draft_model)
-    length = draft_lengths.build(
-        settings.length, settings.k, costs, reports_confidence=method.reports_confidence
-    )
+    length = draft_lengths.build(settings.length, settings.k, costs, method)
     return drafters.build(name, DrafterInputs(pair.for_prompt(ids), length, sampler)), length
 
 

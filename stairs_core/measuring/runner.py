@@ -184,9 +184,9 @@ class Runner:
         return self._inputs(_ANY_LENGTH).sampler.exactness
 
     def _length(self) -> LengthPolicy:
-        settings, confident = self.settings, self._method.reports_confidence
+        settings = self.settings
         costs = self._pass_costs() if settings.length == "cost" else None
-        return draft_lengths.build(settings.length, settings.k, costs, reports_confidence=confident)
+        return draft_lengths.build(settings.length, settings.k, costs, self._method)
 
     def measure_noise_against(self, other: Runner) -> None:
         """Measures the rounding noise around the token where both texts first differ, if they do.

@@ -125,11 +125,10 @@ class Pair:
                 found[name] = Lack("this target reads no tree in one pass", rows)
         return found
 
-    @property
-    def usual_drafter(self) -> str:
-        """Who guesses where nobody is named."""
+    def usual_drafter(self, *, strict: bool = False) -> str:
+        """Who guesses where nobody is named. ``strict``: in strict numerics, which has no trees."""
         lacks = self.lacks()
-        return next(name for name in USUAL if name not in lacks)
+        return next(n for n in USUAL if n not in lacks and not (strict and REGISTRY[n].tree))
 
     @cached_property
     def _tried(self) -> dict[str, bool]:

@@ -12,11 +12,12 @@ class Method:
     """What can be said of a drafter without loading it.
 
     ``label``: who guesses, in a few words. ``words``: how, in a clause. ``tree``: its guesses are
-    trees. ``references``: it reads reference texts. ``draft``: whether it runs a draft model, and
-    whether that must share the target's tokenizer. ``reports_confidence``: it asks
-    ``length.keep_drafting`` after each token, with the draft's probability of it. ``skips``: it
-    leaves out layers of the target. ``masks``: the target must have been trained to guess at mask
-    tokens. ``head``: the kind of head, trained on the target, that it needs; "" for none.
+    trees. ``ranked``: of these trees, the likeliest guesses come first. ``references``: it reads
+    reference texts. ``draft``: whether it runs a draft model, and whether that must share the
+    target's tokenizer. ``reports_confidence``: it asks ``length.keep_drafting`` after each token,
+    with the draft's probability of it. ``skips``: it leaves out layers of the target. ``masks``:
+    the target must have been trained to guess at mask tokens. ``head``: the kind of head, trained
+    on the target, that it needs; "" for none.
     ``lossy``: another model writes the text, which is not the target's. ``reads_text``: it needs
     texts, where transformers' ``generate`` has ids only. ``priced``: its passes are those that
     ``measuring.pass_timing`` times, so that a speedup can be predicted from them. ``by_cost``: a
@@ -27,6 +28,7 @@ class Method:
     label: str
     words: str
     tree: bool = False
+    ranked: bool = False
     references: bool = False
     draft: Literal["no", "same", "any"] = "no"
     reports_confidence: bool = False
@@ -66,6 +68,7 @@ REGISTRY = {
         "the draft model, a tree",
         "the draft model's K likeliest tokens, in several branches where it is not sure",
         tree=True,
+        ranked=True,
         draft="same",
         priced=False,
         by_cost=True,
@@ -196,9 +199,20 @@ REGISTRY = {
         "EAGLE's head, a tree",
         "that head's K likeliest tokens, in several branches where it is not sure",
         tree=True,
+        ranked=True,
         head="eagle",
         priced=False,
         usual_k=6,
+    ),
+    "hybrid-eagle-tree": Method(
+        "copying, else EAGLE's tree",
+        "copies where the text repeats itself at length, else asks EAGLE's head for a tree",
+        tree=True,
+        ranked=True,
+        head="eagle",
+        priced=False,
+        by_cost=True,
+        usual_k=5,
     ),
     "layer-skip": Method(
         "the target, layers skipped",
@@ -232,7 +246,7 @@ LOSSY = "lossy"
 """What the others promise, in traces: another text, by design."""
 FREE = ("lookup", "suffix")
 """Drafters that work with any target and any text."""
-USUAL = ("model", "hybrid-eagle", "ngram-table", *FREE)
+USUAL = ("model", "hybrid-eagle-tree", "hybrid-eagle", "ngram-table", *FREE)
 """Who guesses where nobody is named: the first that the pair can use."""
 
 

@@ -123,8 +123,9 @@ def fit(
         lack = lacks.get(wanted[name] or "")
         if lack and asked[f"backend{guesser}"] not in lack.but:
             exact = (n for n, reads in READ.items() if not reads and not REGISTRY[n].lossy)
-            able = (n for n in (*USUAL, *exact) if n not in lacks)
-            values[name] = next(other for other in able if other not in values.values())
+            able = (n for n in (*USUAL, *exact) if n not in lacks and n not in values.values())
+            strict = asked[f"strict{guesser}"]  # has no trees
+            values[name] = next(n for n in able if not (strict and REGISTRY[n].tree))
             values[autos[name]] = wanted[autos[name]] or REGISTRY[values[name]].by_cost
     values["chat"] = bool(wanted["chat"] and chat)
     changes = [_change(asked[name], wanted[name], values[name], lacks) for name in DRAFTING]

@@ -166,6 +166,42 @@ def test_the_end_of_a_trees_branch_is_no_rejection():
     assert tree.next() == chain.next() == 8
 
 
+BRANCHES = {(0, 1, 3, 5): 0.5, (2, 4): 0.1, (6,): 0.05, (7,): 0.03, (8,): 0.01, (9,): 0.01}
+PARENTS = [-1, 0, -1, 1, 2, 3, -1, -1, -1, -1]
+"""A tree's ten likeliest guesses, by branches, and how often the text goes on with the first of
+each; 0.7 times as often with each next one."""
+
+
+@pytest.mark.parametrize("guess", [0.05, 0.4, 2.0])
+def test_cost_finds_the_best_tree(guess):
+    """Passes of the draft are as many as the tree is deep, and copies tell nothing of trees."""
+
+    def seconds(n: int) -> tuple[float, float]:
+        return guess * max(sum(node < n for node in b) for b in BRANCHES), 1.0 + 0.04 * n
+
+    def rate(n: int) -> float:
+        chances = (w * 0.7**i for b, w in BRANCHES.items() for i, node in enumerate(b) if node < n)
+        return (1 + sum(chances)) / sum(seconds(n))
+
+    costs = PassCosts(((1, 1.0), (33, 1.0 + 32 * 0.04)), 0.0)
+    policy, chance, chosen = draft_lengths.CostByNode(10, costs), random.Random(3), []
+    for i in range(300):
+        n = policy.next()
+        chosen.append(n)
+        draft, verify = seconds(n)
+        if i % 3 == 2:  # all copies hold
+            policy.observe(outcome(n, n, verify_seconds=verify))
+            continue
+        (branch,) = chance.choices([(), *BRANCHES], [0.3, *BRANCHES.values()])
+        depth = next((d for d in range(1, len(branch)) if chance.random() > 0.7), len(branch))
+        path = [node for node in branch[:depth] if node < n]
+        tree = Proposal([1] * n, "tree", parents=PARENTS[:n])
+        times = {"draft_seconds": draft, "verify_seconds": verify}
+        policy.observe(Outcome(tree, path, [1], torch.empty(0), **times))
+    settled = int(statistics.median(chosen[-100:]))
+    assert rate(settled) > 0.95 * max(map(rate, range(11))), chosen[-100:]
+
+
 WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17)
 TRUE = {n: 1.0 + 0.03 * (n - 1) for n in WIDTHS}
 

@@ -39,7 +39,7 @@ def bundled(folder: Path) -> None:
 def chat(folder: Path) -> None:
     pair = load_pair("smollm2-135m")
     pass_timing.measure_all(pair)
-    usual = replace(Settings(pair.usual_drafter, max_new_tokens=128, chat=True), **AUTO)
+    usual = replace(Settings(pair.usual_drafter(), max_new_tokens=128, chat=True), **AUTO)
     others = [replace(usual, drafter="ngram-table", **AUTO), replace(usual, drafter="lookup", k=8)]
     asked = [*widgets.CHATS.values()]
     _record(folder / "a-chat-about-gravity.jsonl", pair, asked[0], [usual])
