@@ -12,9 +12,10 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from paths import ROOT
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 BROWSERS = (
     "chromium-headless-shell",  # Chromium without windows, which starts and draws faster
@@ -49,6 +50,7 @@ app.main()
 """
 COUNTS = "[...document.querySelectorAll('.st-lane .st-clock')].map(n => parseInt(n.textContent))"
 LIVE = 60_000
+_STREAMS: WeakKeyDictionary[Page, set[Request]] = WeakKeyDictionary()
 LONG = 1500  # tokens of a run that is to be stopped: none is over before
 expect.set_options(timeout=20_000)  # a busy machine is slow; a broken page is broken after it too
 
@@ -187,7 +189,19 @@ def ready(page: Page) -> None:
     expect(page.locator("#preflight summary")).not_to_contain_text("Measuring", timeout=LIVE)
 
 
+def watch(page: Page) -> None:
+    """Takes note of the streams in which the page hears of its events, for ``reload``."""
+    streams = _STREAMS[page] = set()
+    page.on("request", lambda r: "/queue/data" in r.url and streams.add(r))
+    for over in ("requestfinished", "requestfailed"):
+        page.on(over, streams.discard)
+
+
 def reload(page: Page) -> None:
-    """Once the page is ready: what Gradio still waits for, it reports as broken off."""
+    """Once no event is under way: what Gradio still waits for, it reports as broken off."""
     ready(page)
+    quiet, end = 0, time.monotonic() + LIVE / 1000
+    while quiet < 5 and time.monotonic() < end:  # one event may be followed by the next
+        page.wait_for_timeout(100)
+        quiet = 0 if _STREAMS[page] else quiet + 1
     page.reload()

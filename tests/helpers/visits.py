@@ -124,6 +124,7 @@ def kept(kept_page):
 def _opened(page: Page, address: str, at: str, troubles: list[str]) -> Page:
     """The page, once it shows its first run; what it does wrong is added to ``troubles``."""
     page.set_default_timeout(LIVE)
+    browsing.watch(page)
     page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
     page.on("pageerror", lambda e: troubles.append(str(e)))
     page.on("dialog", lambda d: (troubles.append(f"dialog: {d.message}"), d.dismiss()))

@@ -17,6 +17,7 @@ from browsing import (
     draw_charts,
     open_trace,
     opened,
+    reload,
     run,
     shape,
     show,
@@ -35,7 +36,7 @@ def _facts(page: Page) -> list[str]:
     return page.locator("#summary, #verdict").all_inner_texts()
 
 
-def test_it_opens_on_a_recordedrun(visit):
+def test_it_opens_on_a_recorded_run(visit):
     page = visit()
     expect(page.locator(".st-source")).to_contain_text("no machine (made up)")
     expect(page.locator(".st-source")).to_have_class("st-source recorded")
@@ -59,7 +60,7 @@ def test_it_opens_on_a_recordedrun(visit):
     assert page.evaluate("document.fonts.size") == 0
 
 
-def test_a_prompt_is_typed_and_the_race_isrun(visit):
+def test_a_prompt_is_typed_and_the_race_is_run(visit):
     page = visit()
     run(page, HOSTILE_PROMPT, 24)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
@@ -259,7 +260,7 @@ def test_a_run_is_watched_stopped_saved_and_opened_again(visit, tmp_path):
     download.value.save_as(path)
     lanes = files.read(path)
     assert [lane.stop.reason for lane in lanes] == ["stopped", "stopped"]
-    page.reload()
+    reload(page)
     expect(page.locator("#summary")).to_contain_text("1.99 ×")
     open_trace(page, path)
     expect(page.locator(".st-source")).to_have_class("st-source file")
