@@ -194,7 +194,7 @@ def watch(page: Page) -> None:
     streams = _STREAMS[page] = set()
     page.on("request", lambda r: "/queue/data" in r.url and streams.add(r))
     for over in ("requestfinished", "requestfailed"):
-        page.on(over, streams.discard)
+        page.on(over, lambda r: streams.discard(r))
 
 
 def reload(page: Page) -> None:

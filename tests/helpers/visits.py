@@ -58,7 +58,7 @@ def address(recorded, log, tmp_path_factory):
     for config in pair.glob("*/config.json"):
         changed = json.loads(config.read_text()) | {"max_position_embeddings": 2048}
         config.write_text(json.dumps(changed))
-    with browsing.serving(recorded, log, str(pair)) as url:
+    with browsing.serving(recorded, log, str(pair), STAIRS_MAX_TOKENS=str(browsing.LONG)) as url:
         yield url
     assert "Warning" not in log.read_text()
 
