@@ -81,8 +81,8 @@ class Visitor:
                     found.began = now
                 if said == "process_generating" and message["success"]:
                     seen = _grown(seen, message["output"]["data"])
-                    if isinstance(seen[stage], dict) and seen[stage].get("trace"):
-                        shown = seen[stage]
+                    if seen[stage].get("value", {}).get("trace"):
+                        shown = seen[stage]["value"]
                         found.first_step = found.first_step or now
                         if leave:
                             break
