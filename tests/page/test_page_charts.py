@@ -137,7 +137,7 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     page = visit()
     draw_charts(page)
     page.locator("#chart-tokens-over-time summary").click()
-    run(page, "Once upon a time", 400)
+    run(page, "Once upon a time", 250)
     arriving(page)
     page.evaluate("document.querySelector('#charts').scrollIntoView()")
     expect(page.locator("#chart-tokens-over-time details")).not_to_have_attribute("open", "")
@@ -149,7 +149,7 @@ def test_nothing_moves_while_charts_are_drawn(visit):
     assert len(seen) == 1, seen
     expect(page.locator("#chart-tokens-over-time summary")).to_be_visible()
     page.locator("#chart-tokens-over-time summary").click()
-    expect(page.locator("#chart-tokens-over-time tbody tr").last).to_contain_text("400")
+    expect(page.locator("#chart-tokens-over-time tbody tr").last).to_contain_text("250")
 
 
 def test_without_plotly_the_tables_are_open(visit, trace):

@@ -326,7 +326,7 @@ def test_a_view_grows_while_a_run_goes_on(kept, view, cells):
         "setInterval(() => seen.add(document.querySelectorAll(cells).length), 50) }",
         cells,
     )
-    run(page, "Once upon a time", 512)
+    run(page, "Once upon a time", 256)
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     steps = page.locator(".st-lane:not(.plain) .st-step").count()
     expect(page.locator(cells)).to_have_count(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from unittest.mock import MagicMock
 
 import page_runs
 import pytest
+from gradio.state_holder import SessionState
 from page_form import VISITOR, asking, last
 from tiny_models import make_model, perturb, save_pair
 
@@ -598,3 +600,24 @@ def test_a_chat_model_is_offered_where_it_may_be_loaded(monkeypatch):
     monkeypatch.setenv("STAIRS_MODELS", "bundled")
     assert widgets.trying("") == ""
     assert [*handlers.try_chat({"visitor": VISITOR, "spec": ""})] == []
+
+
+def test_gradio_keeps_the_last_run_of_a_visitor_alone():
+    """It makes what an answer leaves out anew, with ids of their own."""
+
+    def run(asked):
+        yield {"notice": "begun"}
+        yield {"stage": {"trace": "a step"}}
+
+    with app.gr.Blocks() as demo:
+        parts = {name: app.gr.HTML() for name in ("stage", "notice")}
+        press = app.gr.Button()
+        app.Wires(parts).server(press.click, run, (), parts)
+    (event,), visitor = demo.fns.values(), SessionState(demo)
+    held = len(visitor.config_values)
+    request = SimpleNamespace(session_hash="a visitor", client=None, headers={})
+    for _ in range(3):
+        for answer in app.Wires(parts)._make_answer(run)({}, request):
+            asyncio.run(demo.postprocess_data(event, answer, visitor))
+    assert len(visitor.config_values) == held
+    assert visitor.config_values[parts["stage"]._id]["props"]["value"] == {"trace": "a step"}
