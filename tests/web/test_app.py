@@ -183,8 +183,9 @@ def test_every_answer_says_again_what_was_said_before_it():
     who: Any = SimpleNamespace(session_hash="a", client=None, headers={})
     told = [{name: a[part] for name, part in parts.items() if part in a} for a in answer({}, who)]
     assert told[0] == told[1]
-    assert [t["notice"] for t in told] == ["begun", "begun", "under way", "under way"]
-    assert (told[3]["stage"], told[3]["run"]["interactive"]) == ("a run", True)
+    said = [t["notice"]["value"] for t in told]
+    assert said == ["begun", "begun", "under way", "under way"]
+    assert (told[3]["stage"]["value"], told[3]["run"]["interactive"]) == ("a run", True)
     assert told[3]["run"]["value"] == "Run"
 
 
@@ -609,15 +610,19 @@ def test_gradio_keeps_the_last_run_of_a_visitor_alone():
         yield {"notice": "begun"}
         yield {"stage": {"trace": "a step"}}
 
-    with app.gr.Blocks() as demo:
-        parts = {name: app.gr.HTML() for name in ("stage", "notice")}
-        press = app.gr.Button()
-        app.Wires(parts).server(press.click, run, (), parts)
-    (event,), visitor = demo.fns.values(), SessionState(demo)
-    held = len(visitor.config_values)
-    request = SimpleNamespace(session_hash="a visitor", client=None, headers={})
-    for _ in range(3):
-        for answer in app.Wires(parts)._make_answer(run)({}, request):
-            asyncio.run(demo.postprocess_data(event, answer, visitor))
-    assert len(visitor.config_values) == held
-    assert visitor.config_values[parts["stage"]._id]["props"]["value"] == {"trace": "a step"}
+    async def run_three_times():
+        with app.gr.Blocks() as demo:
+            parts = {name: app.gr.HTML() for name in ("stage", "notice")}
+            wires = app.Wires(parts)
+            wires.server(app.gr.Button().click, run, (), parts)
+        (event,), visitor = demo.fns.values(), SessionState(demo)
+        before = len(visitor.config_values)
+        request = SimpleNamespace(session_hash="a visitor", client=None, headers={})
+        for _ in range(3):
+            for answer in wires._answer(run)({}, request):
+                await demo.postprocess_data(event, answer, visitor)
+        return visitor.config_values, parts["stage"]._id, before
+
+    held, stage, before = asyncio.run(run_three_times())
+    assert len(held) == before
+    assert held[stage]["props"]["value"] == {"trace": "a step"}
