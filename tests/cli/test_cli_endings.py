@@ -187,7 +187,9 @@ def test_a_closed_pipe_is_quiet(trace_file):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("closed", ["1", "2", "012"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(n, marks=pytest.mark.slow) for n in "12"), "012"]
+)
 def test_a_closed_stream_is_no_failure(closed, tiny_pair_dir, tmp_path):
     """As a shell closes it (``>&-``); the file that is opened next must not stand in its place."""
     file = tmp_path / "t.jsonl"

@@ -12,6 +12,7 @@ from stairs_core.decoding.engine import Limits, generate
 from stairs_core.decoding.recorder import Recorder
 from stairs_core.drafters import DrafterInputs
 from stairs_core.measuring.pass_timing import PassCosts
+from stairs_core.settings import methods
 from stairs_core.text.tokens import Document
 
 GREEDY = samplers.Greedy(samplers.Processors())
@@ -33,7 +34,7 @@ def plain(pair, ids: list[int], new: int, eos: frozenset[int]) -> list[int]:
 
 
 def decode(pair, ids, drafter, backend, k, new, eos, numerics="fast", length="constant") -> list:
-    policy = draft_lengths.build(length, k, COSTS)
+    policy = draft_lengths.build(length, k, COSTS, methods.REGISTRY[drafter])
     parts = (verify.build(backend, pair.target, numerics), build(drafter, pair, policy))
     return list(start(pair, ids, *parts, policy, new, eos))
 

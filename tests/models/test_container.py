@@ -127,7 +127,11 @@ print(engine_thread.run(torch.get_num_threads), line)
 
 @pytest.mark.parametrize(
     ("named", "page", "line"),
-    [({}, 3, 4), ({"SPACE_ID": "a/b"}, 3, 4), ({"OMP_NUM_THREADS": "8"}, 8, 8)],
+    [
+        ({}, 3, 4),
+        pytest.param({"SPACE_ID": "a/b"}, 3, 4, marks=pytest.mark.slow),
+        ({"OMP_NUM_THREADS": "8"}, 8, 8),
+    ],
 )
 def test_the_page_and_the_command_line_keep_to_it(named, page, line):
     free = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "SPACE_ID")}

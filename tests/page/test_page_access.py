@@ -116,7 +116,9 @@ def test_every_control_is_reached_by_tab_and_has_a_name(visit):
 WIDE = "[document.documentElement.scrollWidth, document.body.getBoundingClientRect().width]"
 
 
-@pytest.mark.parametrize(("large", "theme"), [(False, "light"), (True, "dark")])
+@pytest.mark.parametrize(
+    ("large", "theme"), [pytest.param(False, "light", marks=pytest.mark.slow), (True, "dark")]
+)
 def test_nothing_is_wider_than_the_window(visit, made, theme, large):
     page = visit(color_scheme=theme)
     if large:

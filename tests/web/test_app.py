@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from dataclasses import replace
@@ -14,6 +13,7 @@ from unittest.mock import MagicMock
 import page_runs
 import pytest
 from gradio.state_holder import SessionState
+from loops import alone
 from page_form import VISITOR, asking, last
 from tiny_models import make_model, perturb, save_pair
 
@@ -623,6 +623,6 @@ def test_gradio_keeps_the_last_run_of_a_visitor_alone():
                 await demo.postprocess_data(event, answer, visitor)
         return visitor.config_values, parts["stage"]._id, before
 
-    held, stage, before = asyncio.run(run_three_times())
+    held, stage, before = alone(run_three_times)
     assert len(held) == before
     assert held[stage]["props"]["value"] == {"trace": "a step"}
