@@ -20,6 +20,10 @@ LONG = ("contract", "page", "training", "measuring", "decoding", "drafters", "cl
 """Folders of the files that take longest, which come first: two workers then end together. The
 browser's come after the lint, which ``make test`` runs beside the first tests."""
 
+LIVE = ("page", "web")
+"""Folders of the tests that wait for a browser or a server, which a busy machine makes late: such a
+test that fails is run once more, and the summary counts it."""
+
 OPTIONAL = "gradio|plotly|gguf|playwright|mcp|spaces|axe_playwright_python"
 
 
@@ -38,6 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     places = {folder: place for place, folder in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.parent.name, len(LONG)))
+    for item in items:
+        if item.path.parent.name in LIVE:
+            item.add_marker(pytest.mark.flaky(reruns=1))
     if not config.getoption("--slow"):
         for item in items:
             if item.get_closest_marker("slow"):

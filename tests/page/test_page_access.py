@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from browsing import LIVE, LONG, arriving, draw_charts, open_trace, reload, run
+from browsing import LIVE, arriving, draw_charts, open_trace, reload, run
 from playwright.sync_api import Page, expect
 
 pytest_plugins = ["visits"]
@@ -62,7 +62,7 @@ def test_axe_finds_no_serious_fault_while_a_run_goes_on(visit):
     page = visit()
     page.locator("#add").click()
     page.get_by_role("button", name="Sampling").click()
-    run(page, "Once upon a time", LONG)
+    run(page, "Once upon a time", 512)
     arriving(page)
     assert faults(page) == []
     page.locator("#stop").evaluate("button => button.click()")  # nothing, where the run is over

@@ -225,7 +225,7 @@ def test_a_run_ends_when_its_caller_leaves(client, address):
     event = post(f"{address}/gradio_api/call/v2/run", {"prompt": PROMPT, **LONG})["event_id"]
     with urllib.request.urlopen(f"{address}/gradio_api/call/run/{event}") as answer:
         assert answer.readline()
-        assert number(address, "stairs_running")
+        wait_for(lambda: number(address, "stairs_running"))
     wait_for(lambda: left() == 2)
 
 
