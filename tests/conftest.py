@@ -35,6 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
     config.addinivalue_line("markers", "cpu: about what only a CPU does; not with --device cuda")
+    # Here for where the plugin that acts on it is not installed.
+    config.addinivalue_line("markers", "flaky(reruns): run again so often where it fails")
     if (device := config.getoption("--device")) != "cpu":
         elsewhere.install(device)
 
