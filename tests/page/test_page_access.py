@@ -30,7 +30,9 @@ def faults(page: Page) -> list[str]:
     return page.evaluate(FAULTS)
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+@pytest.mark.parametrize(
+    ("width", "theme"), [pytest.param(1280, "light", marks=pytest.mark.slow), (390, "dark")]
+)
 def test_axe_finds_no_serious_fault(visit, recorded, width, theme):
     page = visit(width, color_scheme=theme)
     expect(page.locator(".st-chip").first).to_contain_text("target", timeout=LIVE)

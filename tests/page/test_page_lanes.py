@@ -9,7 +9,7 @@ from dataclasses import replace
 import page_runs
 import pytest
 import steps
-from browsing import COUNTS, LIVE, LONG, arriving, draw_charts, opened, run, shape
+from browsing import COUNTS, LIVE, arriving, draw_charts, opened, run, shape
 from playwright.sync_api import expect
 
 from stairs_core.traces import files
@@ -26,7 +26,7 @@ def test_guessers_are_added_raced_and_taken_away(visit):
     add.click()
     expect(add).to_be_hidden()
     page.locator("#k-2 input[type=number]").fill("2")
-    run(page, "Once upon a time", LONG)
+    run(page, "Once upon a time", 512)
     arriving(page)
     before = shape(page)
     page.locator("#stop").click()

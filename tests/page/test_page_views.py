@@ -315,7 +315,11 @@ def test_texts_that_break_out_or_are_missing(kept, traces, name):
 
 
 @pytest.mark.parametrize(
-    ("view", "cells"), [("same", ".st-aligned.leads .st-block"), ("ledger", ".st-account")]
+    ("view", "cells"),
+    [
+        ("same", ".st-aligned.leads .st-block"),
+        pytest.param("ledger", ".st-account", marks=pytest.mark.slow),
+    ],
 )
 def test_a_view_grows_while_a_run_goes_on(kept, view, cells):
     page = kept()
