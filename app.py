@@ -213,7 +213,7 @@ def _update(value: Any) -> Any:
     """What gradio sends for a value, or for new properties, of a component."""
     # Never a bare value: gradio makes a component that an answer leaves out anew, with an id of its
     # own, and would then keep every value of it under another id, as long as the visitor stays.
-    return sendable(gr.update(**value) if isinstance(value, Change) else gr.update(value=value))
+    return sendable(gr.update(**(value if isinstance(value, Change) else {"value": value})))
 
 
 def _stop(request: gr.Request) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import statistics
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -201,6 +200,7 @@ class CostByNode(CostByPosition):
     def __init__(self, k: int, costs: PassCosts) -> None:
         super().__init__(k, costs)
         self._trees: dict[int, deque[float]] = {}
+        self._took: dict[int, float] = {}  # the median of each
 
     def _chances(self) -> Iterator[float]:
         chance = 1.0
@@ -210,16 +210,15 @@ class CostByNode(CostByPosition):
             yield chance
 
     def _time_draft(self, drafted: int, seconds: float) -> None:
-        super()._time_draft(drafted, seconds)
-        self._trees.setdefault(drafted, deque(maxlen=self._RECENT)).append(seconds)
+        times = self._trees.setdefault(drafted, deque(maxlen=self._RECENT))
+        times.append(seconds)
+        self._took[drafted] = statistics.median_low(times)
 
     def _draft_seconds(self, drafted: int) -> float:
-        if not drafted or not self._trees:
+        if not drafted or not self._took:
             return super()._draft_seconds(drafted)
-        known = sorted(self._trees)
-        at = min(bisect.bisect_left(known, drafted), len(known) - 1)
-        size, took = known[at], statistics.median_low(self._trees[known[at]])
-        return took * max(1.0, drafted / size)
+        size = min((n for n in self._took if n >= drafted), default=max(self._took))
+        return self._took[size] * max(1.0, drafted / size)
 
     def _by_draft(self, outcome: Outcome) -> bool:
         return outcome.tree is not None
