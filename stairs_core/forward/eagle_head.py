@@ -140,6 +140,7 @@ class EagleHead(nn.Module):
         self.embedding = torch.empty(0, shape.width)
         self._places: torch.Tensor | None = None  # ``ids``, once they are final
         self.unroll = 1  # guesses in a row that it is trained for
+        self.alone = 0.0  # the share of training in which it is one
         self.register_buffer("d2t", torch.zeros(shape.vocabulary, dtype=torch.long))
         self.register_buffer("t2d", torch.zeros(tokens, dtype=torch.bool))
         self.rotary = [LlamaRotaryEmbedding(shape.layer)]  # in a list: it is no part of files

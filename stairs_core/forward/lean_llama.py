@@ -22,6 +22,7 @@ from torch import nn
 from .hidden_states import fingerprint
 from .packed_linear import PackedLinear
 from .sliding_windows import Windows
+from .small_draft import SomeTokens
 
 FAMILIES = ("llama", "mistral", "qwen2")
 _ROPES = ("default", "linear", "llama3", "yarn")  # angles depend on the position alone
@@ -69,7 +70,9 @@ class LeanLlama:
             self._layers.append((_Attention(layer, self._head), _MLP(layer)))
             if consume:
                 model.model.layers[index] = nn.Identity()
-        self._lm_head = PackedLinear(_scaled(model.lm_head, model.model.norm))
+        head = model.lm_head
+        self._some = head if isinstance(head, SomeTokens) else None
+        self._lm_head = PackedLinear(_scaled(head.linear if self._some else head, model.model.norm))
 
     def without(self, attentions: Collection[int], mlps: Collection[int]) -> LeanLlama:
         """A view of this model without the sublayers of these layers, sharing its weights."""
@@ -160,7 +163,8 @@ class LeanLlama:
 
     def output(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, [..., vocabulary], from the last layer's output."""
-        return self._lm_head.forward(self._normed(x))
+        logits = self._lm_head.forward(self._normed(x))
+        return self._some.spread(logits) if self._some else logits
 
     def get_input_embeddings(self) -> nn.Embedding:
         return nn.Embedding.from_pretrained(self._embedding)

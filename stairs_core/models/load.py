@@ -23,7 +23,7 @@ from ..quiet import quiet
 from ..settings.known import KNOWN
 from ..settings.pair_spec import hub_file, is_gguf, pinned, split
 from ..text.cross_tokenizer import clash, difference
-from . import devices, folder_check, gguf_header, gguf_unpack, source
+from . import devices, folder_check, gguf_header, gguf_unpack, small_drafts, source
 from .devices import Placement
 from .pair import Pair
 
@@ -62,7 +62,10 @@ def load_pair(
         target = _load(target_name, places[target_name], where)
         if draft_name:
             say("Loading the draft …")
-        draft = _load(draft_name, places[draft_name], where) if draft_name else None
+        if draft_name:
+            draft = _load(draft_name, places[draft_name], where)
+        else:
+            draft = small_drafts.of(target, _short(target_name))
         tokenizer = other = _tokenizer(target_name, places[target_name], model_max_length=_NO_LIMIT)
         if draft_name:
             other = _tokenizer(draft_name, places[draft_name], model_max_length=_NO_LIMIT)
@@ -72,19 +75,27 @@ def load_pair(
             f"{_short(target_name)}: choose a draft with the target's own."
         )
 
-    def quicker(name: str, model: Any) -> Any:
+    def again(name: str | None) -> Any:
+        if name is None:
+            return small_drafts.of(again(target_name), _short(target_name))
+        return _load(name, places[name], where)
+
+    def quicker(name: str | None, model: Any) -> Any:
         with quiet():
-            return faster_pass.build(model, compile, lambda: _load(name, places[name], where))
+            return faster_pass.build(model, compile, lambda: again(name))
 
     models = [m for m in (target, draft) if m is not None]
-    parameters = count_parameters(target), count_parameters(draft)
-    sizes = count_bytes(target), count_bytes(draft)  # before a faster pass packs them
+    # Before a faster pass packs them.
+    parameters = count_parameters(target), count_parameters(draft, beside=target)
+    sizes = count_bytes(target), count_bytes(draft, beside=target)
+    own = draft is not None and draft_name is None
     return Pair(
         name=spec,
         target=quicker(target_name, target),
-        draft=quicker(str(draft_name), draft) if draft is not None else None,
+        draft=quicker(draft_name, draft) if draft is not None else None,
         target_name=_label(target_name, target),
-        draft_name=_label(draft_name, draft) if draft_name else None,
+        draft_name=_label(draft_name, draft) if draft_name else _own_label(target_name, own),
+        own_draft=own,
         tokenizer=tokenizer,
         draft_tokenizer=other if difference(tokenizer, other) else tokenizer,
         eos_ids=eos_ids(target, tokenizer),
@@ -216,24 +227,30 @@ def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(ids if isinstance(ids, list) else [] if ids is None else [ids])
 
 
-def count_parameters(model: Any | None) -> int:
-    """How many weights a model has. Quantised ones are counted from the config, since several of
-    them are packed into one number."""
+def count_parameters(model: Any | None, beside: Any | None = None) -> int:
+    """How many weights a model has that the model ``beside`` does not share. Quantised ones are
+    counted from the config, since several of them are packed into one number."""
     if model is None:
         return 0
     counted = model
     if quantised_weights.label(model.config) is not None:
         with torch.device("meta"):
             counted = type(model)(model.config)
-    return sum(p.numel() for p in counted.parameters())
+    return sum(p.numel() for p in _unshared(counted, beside))
 
 
-def count_bytes(model: Any | None) -> int:
-    """How many bytes a model's weights take as loaded."""
+def _unshared(model: Any, beside: Any | None) -> list[torch.nn.Parameter]:
+    shared = {id(p) for p in beside.parameters()} if beside is not None else set()
+    return [p for p in model.parameters() if id(p) not in shared]
+
+
+def count_bytes(model: Any | None, beside: Any | None = None) -> int:
+    """How many bytes a model's weights take as loaded, those that it shares with ``beside`` left
+    out."""
     if model is None:
         return 0
     packed = model.buffers() if quantised_weights.label(model.config) is not None else ()
-    return sum(p.numel() * p.element_size() for p in (*model.parameters(), *packed))
+    return sum(p.numel() * p.element_size() for p in (*_unshared(model, beside), *packed))
 
 
 def _label(name: str, model: Any) -> str:
@@ -243,6 +260,11 @@ def _label(name: str, model: Any) -> str:
     if weights and weights.partition(",")[0] == short:  # a file's name says it
         short, weights = weights, None
     return short + (f" ({weights})" if weights else "") + (", widened" if widened else "")
+
+
+def _own_label(target_name: str, own: bool) -> str | None:
+    """What the draft is called that was trained on this target and came along with it."""
+    return f"{_short(target_name)}-draft" if own else None
 
 
 def _short(name: str) -> str:

@@ -28,8 +28,9 @@ class Pair:
     ``draft_tokenizer``: the same object as ``tokenizer`` where their entries are equal, or where
     there is no draft. ``context_length``: in tokens, the smaller of both models'. ``parameters``:
     how many the target and the draft have (0 without a draft); ``bytes``: what they take.
-    ``shortest``: the least tokens that a text can have. ``first``: a language's token, with which
-    decoders begin instead of the model's default.
+    ``own_draft``: it came along with the target, nobody named it. ``shortest``: the least tokens
+    that a text can have. ``first``: a language's token, with which decoders begin instead of the
+    model's default.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Pair:
     parameters: tuple[int, int]
     shortest: int = 1
     bytes: tuple[int, int] = (0, 0)
+    own_draft: bool = False
     first: int | None = None
 
     def for_prompt(self, ids: list[int]) -> Pair:
@@ -126,9 +128,10 @@ class Pair:
         return found
 
     def usual_drafter(self, *, strict: bool = False) -> str:
-        """Who guesses where nobody is named. ``strict``: in strict numerics, which has no trees."""
-        lacks = self.lacks()
-        return next(n for n in USUAL if n not in lacks and not (strict and REGISTRY[n].tree))
+        """Who guesses where nobody is named. ``strict``: in strict numerics, which has no trees.
+        A draft that nobody named is no reason to pass over what guesses better."""
+        lacks, order = self.lacks(), USUAL[self.own_draft :]
+        return next(n for n in order if n not in lacks and not (strict and REGISTRY[n].tree))
 
     @cached_property
     def _tried(self) -> dict[str, bool]:

@@ -23,6 +23,9 @@ from stairs_core.models.ngram_tables import NGramTable, key
 from stairs_core.training.heads import command, loop, ngrams
 from stairs_core.training.heads.options import KINDS, add_arguments
 
+DRAFTERS = tuple(kind for kind in KINDS if kind != "draft")
+"""A draft is no drafter: it is what several of them ask."""
+
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
@@ -78,7 +81,28 @@ def test_a_gpu_computes_hidden_states_in_each_step(
         torch.testing.assert_close(one[name], two[name], rtol=1e-2, atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", command.KINDS)
+@pytest.mark.parametrize("kind", ["eagle", "draft", "hidden-transfer"])
+def test_a_head_is_trained_further_until_its_time_is_over(
+    tiny_pair_dir, corpus, tmp_path, kind, monkeypatch
+):
+    # As on a GPU: in bfloat16, hidden states computed in each step.
+    monkeypatch.setattr(command, "remembered_bfloat16", lambda device, folder: True)
+    monkeypatch.setattr(command.features, "are_kept", lambda model: False)
+    target, further = tiny_pair_dir / "target", tmp_path / "further"
+    train(kind, target, corpus, tmp_path)
+    options = {"start": tmp_path / kind, "out": further, "passes": 1e6, "seconds": 0.01}
+    assert train(kind, target, corpus, tmp_path, **options)["log"][-1]["step"] < 3
+    one, two = (load_file(f / "model.safetensors") for f in (tmp_path / kind, further))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=2e-3)
+    assert any((one[name] != two[name]).any() for name in one)
+    with pytest.raises(InputError, match="holds no .* head to go on from"):
+        train(kind, target, corpus, tmp_path, start=tmp_path / "work")
+    with pytest.raises(InputError, match="in other sizes"):
+        train(kind, target, corpus, tmp_path, **options | {"vocabulary": 7, "heads": 2})
+
+
+@pytest.mark.parametrize("kind", [kind for kind in DRAFTERS if kind in command.KINDS])
 def test_features_are_shared_and_the_head_is_found(tiny_pair_dir, corpus, tmp_path, kind):
     from stairs_core.models.load import load_pair
 
@@ -99,7 +123,7 @@ def inputs(pair) -> DrafterInputs:
     return DrafterInputs(pair, draft_lengths.build("constant", 3), sampler)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DRAFTERS)
 def test_what_is_no_head_of_this_target_is_refused(tiny_pair, tiny_pair_dir, tmp_path, kind):
     from stairs_core.models.load import load_pair
 

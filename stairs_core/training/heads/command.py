@@ -20,7 +20,7 @@ from ...forward import capabilities, hidden_states
 from ...models import devices, eagle_format, folder_check, heads, load
 from ..corpus import read_corpus
 from ..optim import remembered_bfloat16
-from . import chimera, eagle, features, loop, medusa, ngrams, pseudo, texts
+from . import chimera, draft, eagle, features, loop, medusa, ngrams, pseudo, texts
 from .ranks import Ranks
 
 New = Callable[
@@ -42,6 +42,7 @@ class Kind(NamedTuple):
 KINDS = {
     "medusa": Kind(medusa.new, medusa.loss_of),
     "eagle": Kind(eagle.new, eagle.loss_of),
+    "draft": Kind(draft.new, draft.loss_of),
     "chimera": Kind(chimera.new, chimera.loss_of),
     "hidden-transfer": Kind(pseudo.new_hidden_transfer, pseudo.loss_of, pseudo.begin),
     "firp": Kind(pseudo.new_firp, pseudo.loss_of, pseudo.begin),
@@ -56,6 +57,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     anything is written, for what cannot be used."""
     devices.keep_to_cores()
     check_out(args.out)
+    if args.start:
+        _check_start(args.kind, args.start)
     _check_numbers(args)
     works, prompts = _read(args)
     name = str(load.BUNDLED / "target") if args.target == "bundled" else args.target
@@ -76,9 +79,13 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         return _count(args, files, about) if ranks.main else {}
     torch.manual_seed(args.seed)
     module, config = kind.new(model, files, layers, args)
+    if args.start:
+        _start(module, args.start)
     module.to(model.device)
     config |= eagle_format.beside(about) if heads.kind_of(config) == "eagle" else about
-    fingerprint = json.dumps([config, args.seed, args.passes, args.texts, args.lr], sort_keys=True)
+    plain = [args.seed, args.passes, args.texts, args.lr]
+    plain += [str(x) for x in (args.seconds, args.start) if x]
+    fingerprint = json.dumps([config, *plain], sort_keys=True)
     plan = loop.Plan(
         fingerprint,
         args.texts,
@@ -86,6 +93,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         args.lr,
         seed=args.seed,
         muon=dtype is torch.bfloat16,
+        seconds=args.seconds,
         stop_after=getattr(args, "stop_after", None),
     )
     kept = features.are_kept(model)
@@ -94,17 +102,42 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     of_whole = kind.loss_of(module, model, dtype)
     loss: loop.Loss = lambda batch: of_whole(batches.complete(batch))  # noqa: E731
     file = work / f"{args.kind}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:8]}.pt"
-    if kind.begin and not file.is_file():
+    if kind.begin and not (args.start or file.is_file()):
         kind.begin(module, model, batches)
     log = loop.train(args.kind, module, loss, batches, plan, file, ranks)
     read = (log[-1]["step"] if log else 0) * batches.tokens
     trained = {"tokens": read, "texts": len(files) * batches.per_file, "log": log}
     if not ranks.main:
         return {}
-    if log and log[-1]["step"] == batches.steps:
+    if log and (args.seconds or log[-1]["step"] == batches.steps):
         config["stairs_trained"] = {"tokens": read, "seed": args.seed, "last": log[-1:]}
         write(module, config, args.out)
     return {"kind": args.kind, "out": str(args.out), **trained}
+
+
+def _check_start(kind: str, folder: Path) -> None:
+    """Raises InputError where ``folder`` holds no head of that kind."""
+    try:
+        found = heads.kind_of(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        found = None
+    if found != kind or kind not in KINDS:
+        raise InputError(
+            f"{folder} holds no {kind} head to go on from: name the folder of one, or leave "
+            "--start out."
+        )
+
+
+def _start(module: torch.nn.Module, folder: Path) -> None:
+    """Fills a head with what the one in ``folder`` has learned. Raises InputError where that has
+    another shape."""
+    try:
+        module.load_state_dict(heads.tensors(folder))
+    except RuntimeError as e:
+        raise InputError(
+            f"{folder} was trained on another target or in other sizes: give the options that it "
+            "was trained with, or leave --start out."
+        ) from e
 
 
 def check_out(out: Path) -> None:
@@ -141,6 +174,10 @@ def _check_numbers(args: argparse.Namespace) -> None:
         (
             0 < args.lr < math.inf,
             f"The learning rate is {args.lr:g}: give one above 0, such as 0.002.",
+        ),
+        (
+            args.seconds is None or 0 < args.seconds < math.inf,
+            f"Nothing is learned in {args.seconds} seconds: give a number above 0.",
         ),
         (
             1 <= args.heads <= MOST,

@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from transformers import LlamaConfig
 
 from ...forward import hidden_states
 from ...forward.eagle_head import EagleHead, EagleShape
 from ...models.eagle_format import config_of
 from .loop import Batch, Loss, taught
+from .wanted import Wanted, counted
 
 LATER = 0.8
 """The loss of each step weighs this times that of the one before, as in the authors' code."""
@@ -30,18 +30,6 @@ SMALL = 0.1
 that the first losses are tens of nats."""
 ALONE = 0.3
 """The share of training in which only step 0 is trained: later steps read what it gives."""
-
-
-def counted(files: Sequence[Path], size: int, tokens: int) -> torch.Tensor:
-    """[vocabulary], ascending: at most ``size`` ids, the most frequent of the ``tokens`` ids in the
-    target's texts."""
-    counts = torch.zeros(tokens, dtype=torch.long)
-    for file in files:
-        with safe_open(file, "pt") as texts:
-            ids, lengths = texts.get_tensor("ids"), texts.get_tensor("lengths")
-        there = torch.arange(ids.shape[1]) < lengths[:, None]
-        counts += torch.bincount(ids[there].long(), minlength=tokens)
-    return counts.argsort(descending=True, stable=True)[:size].sort().values
 
 
 def shape_for(model: Any, layers: tuple[int, ...], vocabulary: int) -> EagleShape:
@@ -83,7 +71,7 @@ def new(
     tokens = model.config.get_text_config().vocab_size
     ids = counted(files, options.vocabulary, tokens)
     head = EagleHead(shape_for(model, layers, len(ids)), tokens)
-    head.unroll = options.unroll
+    head.unroll, head.alone = options.unroll, 0.0 if options.start else ALONE
     for module in head.modules():
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.5 * module.in_features**-0.5)
@@ -109,36 +97,25 @@ def loss_of(module: EagleHead, model: Any, dtype: torch.dtype) -> Loss:
     kinds, low = model.device.type, dtype is not torch.float32
     count = len(module.shape.features)
 
-    def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, float]]:
+    def loss(batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
         ids = batch["ids"].to(model.device)
         next_taught = F.pad(taught(batch, model.device)[:, 1:], (0, 1))
         hidden = batch["hidden"].to(model.device)
-        unrolled = module.unroll if float(batch["done"]) >= ALONE else 1
+        unrolled = module.unroll if float(batch["done"]) >= module.alone else 1
         with torch.autocast(kinds, dtype, enabled=low):
-            with torch.no_grad():
-                wanted, best = _wanted(output(hidden[:, :, -1].to(dtype)), ids_of)
+            wanted = Wanted.at(next_taught, hidden[:, :, -1].to(dtype), output, ids_of)
             every = _unrolled(module, ids, hidden[:, :, :count].float(), unrolled)
             total, weights, shown = torch.zeros((), device=ids.device), 0.0, {}
             for i, normed in enumerate(every):
                 # Index t of step i has read the text up to token t + 1 + i.
                 at = slice(i + 1, normed.shape[1] + i + 1)
                 there = next_taught[:, at]
-                logits = module.lm_head(normed[there])
-                nats = -(wanted[:, at][there] * logits.float().log_softmax(-1)).sum(-1).mean()
+                nats, right = wanted.judge(wanted.row[:, at][there], module.lm_head(normed[there]))
                 total, weights = total + LATER**i * nats, weights + LATER**i
-                right = ids_of[logits.argmax(-1)] == best[:, at][there]
-                shown[f"right{i + 1}"] = float(right.float().mean())
+                shown[f"right{i + 1}"] = right
         return total / weights, shown
 
     return loss
-
-
-def _wanted(logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The target's probabilities of the draft's tokens [texts, length, vocabulary], which add up to
-    less than 1, and its most likely token, from its logits."""
-    logits = logits.float()
-    probs = (logits[..., ids] - logits.logsumexp(-1, keepdim=True)).exp()
-    return probs, logits.argmax(-1)
 
 
 def _unrolled(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from .ranks import Ranks
 SAVE_SECONDS = 45.0
 Batch = dict[str, torch.Tensor]
 States = Callable[[torch.Tensor], torch.Tensor]
-Loss = Callable[[Batch], tuple[torch.Tensor, dict[str, float]]]
-"""Of a batch: the mean loss in nats, and what else is worth showing."""
+Loss = Callable[[Batch], tuple[torch.Tensor, dict[str, Any]]]
+"""Of a batch: the mean loss in nats, and what else is worth showing, numbers or [] tensors."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class Batches:
         return self._texts * self.length
 
     def __call__(self, step: int) -> Batch:
-        """``ids`` [texts, length], ``lengths`` and ``starts`` [texts]; ``done``: the share of all
-        steps before this one. ``hidden`` too, where it was kept."""
+        """``ids`` [texts, length], ``lengths`` and ``starts`` [texts]. ``hidden`` too, where it was
+        kept."""
         in_all = len(self._files) * self._steps_a_file
         done, at = divmod(step, in_all)
         # A file is read for some steps on end; files, and the steps of each, are shuffled in each
@@ -87,7 +88,7 @@ class Batches:
         if features is not None:
             hidden = features.get_slice("hidden")
             batch["hidden"] = torch.cat([hidden[row : row + 1, :longest] for row in rows.tolist()])
-        return {**batch, "done": torch.tensor(step / self.steps)}
+        return batch
 
     def complete(self, batch: Batch) -> Batch:
         """With ``hidden`` [texts, length, layers, width], bfloat16."""
@@ -146,11 +147,15 @@ def train(
     )
     began = saved = time.monotonic()
     sums, count = dict[str, Any](), 0
-    with _Stop() as stop:
+    with _Stop() as stop, ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(batches, start)
         for step in range(start, end):
+            batch = coming.result()
+            if step + 1 < end:
+                coming = ahead.submit(batches, step + 1)
             share = _share(step, batches.steps, began, plan.seconds)
             factor = rate(share, plan.warmup, plan.decay)
-            value, shown = loss(ranks.share(batches(step)))
+            value, shown = loss(ranks.share({**batch, "done": torch.tensor(share)}))
             value.backward()
             ranks.average(module)
             _update(module, optimizers, factor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-KINDS = ("medusa", "eagle", "chimera", "hidden-transfer", "firp", "ngram-table")
+KINDS = ("medusa", "eagle", "draft", "chimera", "hidden-transfer", "firp", "ngram-table")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--passes", type=float, default=1.0, help="over the texts (default: 1)")
     add("--texts", type=int, default=16, help="of one step (default: 16)")
+    add("--seconds", type=float, help="to train for, if the passes are not made by then")
+    add("--start", type=Path, metavar="FOLDER", help="a head of the kind, to be trained further")
     add("--lr", type=float, default=2e-3, help="learning rate (default: 0.002)")
     add("--heads", type=int, default=3, help="tokens guessed at once (default: 3)")
-    add("--depth", type=int, default=1, help="of medusa: residual blocks a head (default: 1)")
-    some = "of eagle: tokens that it can guess, the target's most frequent (default: 1536)"
+    blocks = "of medusa: residual blocks a head; of draft: layers (default: 1)"
+    add("--depth", type=int, default=1, help=blocks)
+    some = "of eagle and draft: tokens to guess among, the target's most frequent (default: 1536)"
     add("--vocabulary", type=int, default=1536, help=some)
     add("--unroll", type=int, default=4, help="of eagle: guesses in a row, trained on (default: 4)")
     most = "of ngram-table: n-grams that are kept, the most frequent (default: 400000)"
