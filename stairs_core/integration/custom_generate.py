@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from transformers import (
@@ -39,6 +39,7 @@ from ..errors import PYTHON, InputError, speaking
 from ..forward import capabilities
 from ..forward.encoder_decoder import reads_apart
 from ..measuring import pass_timing
+from ..models import small_drafts
 from ..models.load import count_bytes, count_parameters
 from ..models.pair import Pair
 from ..protocols import Acceptance, Drafter, LengthPolicy, Proposal, Sampler
@@ -51,6 +52,8 @@ _MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.AS
 _USUAL_K = Settings().k
 _CHECKED: WeakSet[Any] = WeakSet()
 """Models that passed ``check_model`` before."""
+_DRAFTS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+"""The small drafts that came along with targets, made once."""
 
 
 @speaking(PYTHON)
@@ -74,9 +77,10 @@ def custom_generate(
     that of ``model`` alone, and ``torch.manual_seed`` repeats it. ``input_ids``: [1, tokens].
 
     Options of our own, given to ``generate``: ``drafter`` ("model" where there is an
-    ``assistant_model``, else "lookup"); ``k`` (a number, or "auto"; without it, the config's
-    ``prompt_lookup_num_tokens``, else 6); ``backend``; ``on_step``, called with every step. The KV
-    cache is our own and is not returned. Raises InputError for what cannot be done here.
+    ``assistant_model``, else "lookup"; of a model on which a small draft was trained, that is found
+    too); ``k`` (a number, or "auto"; without it, the config's ``prompt_lookup_num_tokens``, else
+    6); ``backend``; ``on_step``, called with every step. The KV cache is our own and is not
+    returned. Raises InputError for what cannot be done here.
 
     ``stop_strings`` are refused by ``generate`` itself, which passes its ``tokenizer`` on to no
     callable: give a ``StopStringCriteria`` among ``stopping_criteria``.
@@ -86,6 +90,8 @@ def custom_generate(
     draft = _argument_of_generate("assistant_model") if assistant_model is None else assistant_model
     _check_config(config)
     settings = _settings(drafter or ("lookup" if draft is None else "model"), k, backend, config)
+    if draft is None and methods.REGISTRY[settings.drafter].draft != "no":
+        draft = _own_draft(model)
     pair = _pair(model, draft, input_ids, _eos_ids(stopping_criteria))
     capabilities.check_inputs(input_ids, model_kwargs)
     processors = Processors(logits_processor)
@@ -104,6 +110,13 @@ def custom_generate(
     new = [*_streamed(steps, streamer, on_step)]
     sequences = torch.cat([input_ids, input_ids.new_tensor([new])], dim=-1)
     return sampler.output(sequences, len(new)) if config.return_dict_in_generate else sequences
+
+
+def _own_draft(model: Any) -> Any | None:
+    """The small draft that was trained on the model, where there is one."""
+    if model not in _DRAFTS:
+        _DRAFTS[model] = small_drafts.of(model, model.config.name_or_path)
+    return _DRAFTS[model]
 
 
 def _argument_of_generate(name: str) -> Any:
@@ -179,8 +192,8 @@ def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[i
         eos_ids=eos_ids,
         draft_eos_ids=eos_ids,
         context_length=min(map(capabilities.table_length, models)),
-        parameters=(count_parameters(model), count_parameters(draft)),
-        bytes=(count_bytes(model), count_bytes(draft)),
+        parameters=(count_parameters(model), count_parameters(draft, beside=model)),
+        bytes=(count_bytes(model), count_bytes(draft, beside=model)),
     )
     pair.require_rows(ids[0].tolist())
     return pair
