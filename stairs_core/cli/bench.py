@@ -7,13 +7,14 @@ import json
 
 from ..errors import InputError
 from ..settings.settings import Settings
-from .console import INTERRUPTED, load, progress
+from .console import INTERRUPTED, importing, load, progress
 
 
 def bench(args: argparse.Namespace) -> int:
     ks, names = _lengths_and_drafters(args)
     progress("Loading the models")
-    from ..measuring import bench as benching
+    with importing():
+        from ..measuring import bench as benching
 
     prompts = benching.read_prompts(args.prompts or benching.HELD_OUT, args.count)
     pair = load(args)

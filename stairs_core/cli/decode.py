@@ -24,7 +24,7 @@ from ..text.tokens import check_prompt, read_prompt
 from ..traces import files, metrics
 from ..traces.records import Event, Recording, Run, Step, Stop
 from ..traces.what_if import WhatIf, what_if
-from .console import INTERRUPTED, drafting, fitted, load, paint, progress
+from .console import INTERRUPTED, drafting, fitted, importing, load, paint, progress
 
 if TYPE_CHECKING:
     from ..measuring.runner import Runner
@@ -140,7 +140,8 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         _check_writable(Path(args.trace))
     progress("Loading the models")
     try:
-        from ..measuring.runner import Runner
+        with importing():
+            from ..measuring.runner import Runner
 
         pair = load(args)
         settings = {name: fitted(one, pair, args) for name, one in settings.items()}

@@ -12,7 +12,7 @@ from ..render import preflight_card
 from ..render.terminal import trace
 from ..settings.settings import Settings
 from ..traces.files import open_any
-from .console import drafting, fitted, load, paint, progress
+from .console import drafting, fitted, importing, load, paint, progress
 
 
 def show(args: argparse.Namespace) -> int:
@@ -38,7 +38,8 @@ def preflight(args: argparse.Namespace) -> int:
     )
     progress("Loading the models")
     try:
-        from ..measuring.preflight import preflight as prepare
+        with importing():
+            from ..measuring.preflight import preflight as prepare
 
         pair = load(args)
         progress("Measuring passes")

@@ -15,7 +15,10 @@ import torch
 from torch import nn
 
 _ROWS = 8  # rows that the layout is chosen for: a step's guesses and one more
-_TRIALS = 12
+_TRIALS, _LEAST = 12, 3
+_ENOUGH = 0.1
+"""Seconds of trials, at least ``_LEAST`` of them, after which a layer is timed no more: a large one
+takes long."""
 _EACH = 16
 """Up to so many rows a pass has its own kernels; above, see ``_padded``."""
 
@@ -38,7 +41,8 @@ class PackedLinear(nn.Module):
     @classmethod
     def joined(cls, linears: list[nn.Linear]) -> PackedLinear:
         """One layer whose output is the outputs of several layers, concatenated."""
-        out = nn.Linear(linears[0].in_features, sum(m.out_features for m in linears), bias=False)
+        size = linears[0].in_features, sum(m.out_features for m in linears)
+        out = nn.Linear(*size, bias=False, device="meta")  # random weights would take a while
         with torch.no_grad():
             out.weight = nn.Parameter(torch.cat([m.weight for m in linears]))
             if any(m.bias is not None for m in linears):
@@ -119,7 +123,7 @@ def _pays(linear: nn.Linear) -> bool:
 def _best(layer: nn.Module, x: torch.Tensor) -> float:
     layer(x)
     times = []
-    for _ in range(_TRIALS):
+    while len(times) < _TRIALS and not (len(times) >= _LEAST and sum(times) > _ENOUGH):
         began = time.perf_counter()
         layer(x)
         times.append(time.perf_counter() - began)

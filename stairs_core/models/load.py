@@ -97,7 +97,7 @@ def load_pair(
         draft_name=_label(draft_name, draft) if draft_name else _own_label(target_name, own),
         own_draft=own,
         tokenizer=tokenizer,
-        draft_tokenizer=other if difference(tokenizer, other) else tokenizer,
+        draft_tokenizer=other if draft_name and difference(tokenizer, other) else tokenizer,
         eos_ids=eos_ids(target, tokenizer),
         draft_eos_ids=eos_ids(draft or target, other),
         context_length=min(capabilities.context_length(m) for m in models),

@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures are imported, then named by the tests)
 from __future__ import annotations
 
+import gc
 import io
 import itertools
 import json
@@ -17,6 +18,7 @@ from paths import ROOT
 from shell import decode, python, refused, stairs, trace_file  # noqa: F401
 
 from stairs_core.cli import main
+from stairs_core.cli.console import importing
 from stairs_core.measuring import race
 from stairs_core.measuring.runner import Runner
 from stairs_core.models import load
@@ -247,3 +249,13 @@ def test_a_prompt_file_that_will_not_do_is_refused(tmp_path, monkeypatch, capsys
     assert "is empty" in refused(main.main(["run", "--prompt-file", "-"]), *capsys.readouterr())
     both = main.main(["run", "--prompt", "x", "--prompt-file", "y"])
     assert "not allowed with" in refused(both, *capsys.readouterr())
+
+
+def test_garbage_is_looked_for_again_once_the_libraries_are_imported():
+    try:
+        with importing():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
