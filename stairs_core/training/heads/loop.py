@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,11 @@ class Batches:
             batch["hidden"] = torch.cat([hidden[row : row + 1, :longest] for row in rows.tolist()])
         return batch
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether the next batch is worth being read during a step."""
+        return self._states is not None
+
     def complete(self, batch: Batch) -> Batch:
         """With ``hidden`` [texts, length, layers, width], bfloat16."""
         return batch if self._states is None else {**batch, "hidden": self._states(batch["ids"])}
@@ -147,12 +152,8 @@ def train(
     )
     began = saved = time.monotonic()
     sums, count = dict[str, Any](), 0
-    with _Stop() as stop, ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(batches, start)
-        for step in range(start, end):
-            batch = coming.result()
-            if step + 1 < end:
-                coming = ahead.submit(batches, step + 1)
+    with _Stop() as stop:
+        for step, batch in _each(batches, start, end):
             share = _share(step, batches.steps, began, plan.seconds)
             factor = rate(share, plan.warmup, plan.decay)
             value, shown = loss(ranks.share({**batch, "done": torch.tensor(share)}))
@@ -183,6 +184,21 @@ def train(
                 raise KeyboardInterrupt(f"{name}: stopped after {done} of {batches.steps} steps")
     bar.close()
     return log
+
+
+def _each(batches: Batches, start: int, end: int) -> Iterator[tuple[int, Batch]]:
+    """The steps and their batches. Where hidden states are computed in each step, so by a GPU, the
+    next batch is read meanwhile; two threads of torch would fight for a CPU's cores."""
+    if not batches.reads_ahead:
+        yield from ((step, batches(step)) for step in range(start, end))
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(batches, start)
+        for step in range(start, end):
+            batch = coming.result()
+            if step + 1 < end:
+                coming = reader.submit(batches, step + 1)
+            yield step, batch
 
 
 def _update(module: nn.Module, optimizers: list[Any], factor: float) -> None:
