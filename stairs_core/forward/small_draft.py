@@ -22,8 +22,9 @@ class SomeTokens(nn.Module):
     ``linear`` gives for these, -inf for the others, so that they have no chance."""
 
     ids: torch.Tensor
+    linear: nn.Linear
 
-    def __init__(self, linear: nn.Module, ids: torch.Tensor, width: int) -> None:
+    def __init__(self, linear: nn.Linear, ids: torch.Tensor, width: int) -> None:
         super().__init__()
         self.linear, self.width = linear, width
         self.register_buffer("ids", ids, persistent=False)

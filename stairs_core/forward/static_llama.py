@@ -44,7 +44,8 @@ class StaticLlama:
         head = model.lm_head
         self._some = head if isinstance(head, SomeTokens) else None
         self._norm = model.model.norm.weight
-        self._lm_head = head.linear.weight if self._some else head.weight
+        rows: nn.Linear = self._some.linear if self._some else head
+        self._lm_head = rows.weight
 
     def new_cache(self, capacity: int) -> list[torch.Tensor]:
         """Per layer [2 * heads, capacity, head]: its keys, then its values. Zeros, since masked

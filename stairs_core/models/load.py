@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -53,36 +54,22 @@ def load_pair(
     """
     where = devices.placement(device, dtype)
     target_name, draft_name = locate(spec)
-    names = {target_name: "target"}
+    roles = {target_name: "target"}
     if draft_name:
-        names.setdefault(draft_name, "draft")
-    places = {name: folders.get(name) or source.folder(name, names[name], say) for name in names}
+        roles.setdefault(draft_name, "draft")
+    places = {name: folders.get(name) or source.folder(name, roles[name], say) for name in roles}
+    parts = _Parts(target_name, draft_name, places, where)
     with quiet():
         say("Loading the target …")
-        target = _load(target_name, places[target_name], where)
+        target = parts.target()
         if draft_name:
             say("Loading the draft …")
-        if draft_name:
-            draft = _load(draft_name, places[draft_name], where)
-        else:
-            draft = small_drafts.of(target, _short(target_name))
-        tokenizer = other = _tokenizer(target_name, places[target_name], model_max_length=_NO_LIMIT)
-        if draft_name:
-            other = _tokenizer(draft_name, places[draft_name], model_max_length=_NO_LIMIT)
-    if draft is not None and reads_apart(draft) and clash(tokenizer, other):
-        raise InputError(
-            f"{_short(str(draft_name))} is an encoder-decoder model with another tokenizer than "
-            f"{_short(target_name)}: choose a draft with the target's own."
-        )
+        draft = parts.draft(target)
+        tokenizer, other = parts.tokenizers(draft)
 
-    def again(name: str | None) -> Any:
-        if name is None:
-            return small_drafts.of(again(target_name), _short(target_name))
-        return _load(name, places[name], where)
-
-    def quicker(name: str | None, model: Any) -> Any:
+    def quicker(model: Any, again: Callable[[], Any]) -> Any:
         with quiet():
-            return faster_pass.build(model, compile, lambda: again(name))
+            return faster_pass.build(model, compile, again)
 
     models = [m for m in (target, draft) if m is not None]
     # Before a faster pass packs them.
@@ -91,8 +78,8 @@ def load_pair(
     own = draft is not None and draft_name is None
     return Pair(
         name=spec,
-        target=quicker(target_name, target),
-        draft=quicker(draft_name, draft) if draft is not None else None,
+        target=quicker(target, parts.target),
+        draft=draft and quicker(draft, parts.draft),
         target_name=_label(target_name, target),
         draft_name=_label(draft_name, draft) if draft_name else _own_label(target_name, own),
         own_draft=own,
@@ -104,6 +91,39 @@ def load_pair(
         parameters=parameters,
         bytes=sizes,
     )
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a pair is loaded from: the names of target and draft, and the folder of each name."""
+
+    target_name: str
+    draft_name: str | None
+    places: Mapping[str, Path]
+    where: Placement
+
+    def target(self) -> Any:
+        return _load(self.target_name, self.places[self.target_name], self.where)
+
+    def draft(self, target: Any | None = None) -> Any | None:
+        """The draft that was named or else, if there is one, the small draft that was trained on
+        the target; of ``target``, whose weights are all there, if given."""
+        if self.draft_name:
+            return _load(self.draft_name, self.places[self.draft_name], self.where)
+        return small_drafts.of(target or self.target(), _short(self.target_name))
+
+    def tokenizers(self, draft: Any | None) -> tuple[Any, Any]:
+        """The target's and the draft's. Raises InputError for a ``draft`` that an encoder reads
+        for, with a tokenizer of its own."""
+        names = [name for name in (self.target_name, self.draft_name) if name]
+        found = [_tokenizer(n, self.places[n], model_max_length=_NO_LIMIT) for n in names]
+        tokenizer, other = found[0], found[-1]
+        if draft is not None and reads_apart(draft) and clash(tokenizer, other):
+            raise InputError(
+                f"{_short(names[-1])} is an encoder-decoder model with another tokenizer than "
+                f"{_short(names[0])}: choose a draft with the target's own."
+            )
+        return tokenizer, other
 
 
 def fetch(name: str, *, say: Callable[[str], object] = str) -> str:

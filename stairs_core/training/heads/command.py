@@ -83,25 +83,13 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         _start(module, args.start)
     module.to(model.device)
     config |= eagle_format.beside(about) if heads.kind_of(config) == "eagle" else about
-    plain = [args.seed, args.passes, args.texts, args.lr]
-    plain += [str(x) for x in (args.seconds, args.start) if x]
-    fingerprint = json.dumps([config, *plain], sort_keys=True)
-    plan = loop.Plan(
-        fingerprint,
-        args.texts,
-        args.passes,
-        args.lr,
-        seed=args.seed,
-        muon=dtype is torch.bfloat16,
-        seconds=args.seconds,
-        stop_after=getattr(args, "stop_after", None),
-    )
+    plan = _plan(args, config, muon=dtype is torch.bfloat16)
     kept = features.are_kept(model)
     states = None if kept else lambda ids: features.states_of(model, ids, layers)
     batches = loop.Batches(files, plan, states)
     of_whole = kind.loss_of(module, model, dtype)
     loss: loop.Loss = lambda batch: of_whole(batches.complete(batch))  # noqa: E731
-    file = work / f"{args.kind}-{hashlib.sha256(fingerprint.encode()).hexdigest()[:8]}.pt"
+    file = work / f"{args.kind}-{hashlib.sha256(plan.fingerprint.encode()).hexdigest()[:8]}.pt"
     if kind.begin and not (args.start or file.is_file()):
         kind.begin(module, model, batches)
     log = loop.train(args.kind, module, loss, batches, plan, file, ranks)
@@ -113,6 +101,22 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         config["stairs_trained"] = {"tokens": read, "seed": args.seed, "last": log[-1:]}
         write(module, config, args.out)
     return {"kind": args.kind, "out": str(args.out), **trained}
+
+
+def _plan(args: argparse.Namespace, config: dict[str, Any], *, muon: bool) -> loop.Plan:
+    """Of the options, for a head with that config."""
+    plain = [args.seed, args.passes, args.texts, args.lr]
+    plain += [str(x) for x in (args.seconds, args.start) if x]
+    return loop.Plan(
+        json.dumps([config, *plain], sort_keys=True),
+        args.texts,
+        args.passes,
+        args.lr,
+        seed=args.seed,
+        muon=muon,
+        seconds=args.seconds,
+        stop_after=getattr(args, "stop_after", None),
+    )
 
 
 def _check_start(kind: str, folder: Path) -> None:
