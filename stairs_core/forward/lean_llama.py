@@ -72,7 +72,7 @@ class LeanLlama:
                 model.model.layers[index] = nn.Identity()
         head = model.lm_head
         self._some = head if isinstance(head, SomeTokens) else None
-        rows: nn.Linear = self._some.linear if self._some else head
+        rows: Any = self._some.linear if self._some else head
         self._lm_head = PackedLinear(_scaled(rows, model.model.norm))
 
     def without(self, attentions: Collection[int], mlps: Collection[int]) -> LeanLlama:

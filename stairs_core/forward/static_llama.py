@@ -44,7 +44,7 @@ class StaticLlama:
         head = model.lm_head
         self._some = head if isinstance(head, SomeTokens) else None
         self._norm = model.model.norm.weight
-        rows: nn.Linear = self._some.linear if self._some else head
+        rows: Any = self._some.linear if self._some else head
         self._lm_head = rows.weight
 
     def new_cache(self, capacity: int) -> list[torch.Tensor]:
