@@ -11,12 +11,14 @@ from elsewhere import placed
 from graph_standin import Recorder
 from safetensors.torch import load_file, save_file
 from tiny_models import make_model
+from transformers import LlamaForCausalLM
 
 from stairs_core.errors import InputError
 from stairs_core.forward import cuda_graphs
 from stairs_core.forward.cached_model import CachedModel
 from stairs_core.forward.lean_llama import LeanLlama
 from stairs_core.forward.small_draft import SmallDraft
+from stairs_core.integration.custom_generate import custom_generate
 from stairs_core.measuring.runner import Runner
 from stairs_core.models import heads
 from stairs_core.models.load import load_pair
@@ -108,6 +110,15 @@ def test_it_is_the_pairs_draft_where_nobody_names_one(folder, compile):
         lane = Runner(alone, "Once upon a time", s)
         texts.append([t.id for step in lane.decode() for t in step.committed])
     assert texts[0] == texts[1]
+
+
+def test_generate_finds_it_too(folder):
+    model = placed(LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32))
+    ids, steps = torch.tensor([IDS], device=model.device), []
+    asked = {"max_new_tokens": 16, "do_sample": False, "pad_token_id": 0}
+    ours = {"custom_generate": custom_generate, "drafter": "model", "on_step": steps.append}
+    assert model.generate(ids, **asked, **ours).equal(model.generate(ids, **asked))
+    assert any(step.drafted for step in steps)
 
 
 def test_a_damaged_one_is_refused(folder):
