@@ -67,7 +67,13 @@ def test_a_run_that_was_stopped_gives_the_same_head(tiny_pair_dir, corpus, tmp_p
         torch.testing.assert_close(one[name], two[name])
 
 
-@pytest.mark.parametrize("kind", command.KINDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("medusa", "eagle", "draft", "firp"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("chimera", "hidden-transfer")),
+    ],
+)
 def test_a_gpu_computes_hidden_states_in_each_step(
     tiny_pair_dir, corpus, tmp_path, kind, monkeypatch
 ):
