@@ -92,7 +92,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     file = work / f"{args.kind}-{hashlib.sha256(plan.fingerprint.encode()).hexdigest()[:8]}.pt"
     if kind.begin and not (args.start or file.is_file()):
         kind.begin(module, model, batches)
-    log = loop.train(args.kind, module, loss, batches, plan, file, ranks)
+    steps = batches if kept else loop.ReadAhead(batches)
+    log = loop.train(args.kind, module, loss, steps, plan, file, ranks)
     read = (log[-1]["step"] if log else 0) * batches.tokens
     trained = {"tokens": read, "texts": len(files) * batches.per_file, "log": log}
     if not ranks.main:

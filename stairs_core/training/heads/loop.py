@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,11 +90,6 @@ class Batches:
             batch["hidden"] = torch.cat([hidden[row : row + 1, :longest] for row in rows.tolist()])
         return batch
 
-    @property
-    def reads_ahead(self) -> bool:
-        """Whether the next batch is worth being read during a step."""
-        return self._states is not None
-
     def complete(self, batch: Batch) -> Batch:
         """With ``hidden`` [texts, length, layers, width], bfloat16."""
         return batch if self._states is None else {**batch, "hidden": self._states(batch["ids"])}
@@ -118,6 +113,23 @@ class Batches:
         return self._open[file]
 
 
+class ReadAhead:
+    """The same batches, each of which is read during the step before it. For a device that works
+    by itself meanwhile: on a CPU, two threads of torch would fight for its cores."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self._reader = batches, ThreadPoolExecutor(1)
+        self.steps, self.tokens = batches.steps, batches.tokens
+        self._coming: tuple[int, Future[Batch]] | None = None
+
+    def __call__(self, step: int) -> Batch:
+        known, self._coming = self._coming, None
+        batch = known[1].result() if known and known[0] == step else self._batches(step)
+        if step + 1 < self.steps:
+            self._coming = step + 1, self._reader.submit(self._batches, step + 1)
+        return batch
+
+
 def taught(batch: Batch, device: torch.device) -> torch.Tensor:
     """[texts, length]: whether a token is one that heads learn to guess. Prompts are none."""
     places = torch.arange(batch["ids"].shape[1])
@@ -129,7 +141,7 @@ def train(
     name: str,
     module: nn.Module,
     loss: Loss,
-    batches: Batches,
+    batches: Batches | ReadAhead,
     plan: Plan,
     file: Path,
     ranks: Ranks,
@@ -153,10 +165,11 @@ def train(
     began = saved = time.monotonic()
     sums, count = dict[str, Any](), 0
     with _Stop() as stop:
-        for step, batch in _each(batches, start, end):
+        for step in range(start, end):
             share = _share(step, batches.steps, began, plan.seconds)
             factor = rate(share, plan.warmup, plan.decay)
-            value, shown = loss(ranks.share({**batch, "done": torch.tensor(share)}))
+            batch = {**batches(step), "done": torch.tensor(share)}
+            value, shown = loss(ranks.share(batch))
             value.backward()
             ranks.average(module)
             _update(module, optimizers, factor)
@@ -184,21 +197,6 @@ def train(
                 raise KeyboardInterrupt(f"{name}: stopped after {done} of {batches.steps} steps")
     bar.close()
     return log
-
-
-def _each(batches: Batches, start: int, end: int) -> Iterator[tuple[int, Batch]]:
-    """The steps and their batches. Where hidden states are computed in each step, so by a GPU, the
-    next batch is read meanwhile; two threads of torch would fight for a CPU's cores."""
-    if not batches.reads_ahead:
-        yield from ((step, batches(step)) for step in range(start, end))
-        return
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(batches, start)
-        for step in range(start, end):
-            batch = coming.result()
-            if step + 1 < end:
-                coming = reader.submit(batches, step + 1)
-            yield step, batch
 
 
 def _update(module: nn.Module, optimizers: list[Any], factor: float) -> None:
