@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import InputError
@@ -21,7 +22,8 @@ DRAFTERS = [(labels.guesser(name), name) for name in REGISTRY if name != "none"]
 """The drafters to choose from: label and name, as a menu takes them."""
 
 Kept = dict[str, tuple[Any, Any]]
-"""By widget: the value that the visitor chose and the pair in use cannot do, and its substitute."""
+"""By widget: the value that the visitor chose and the pair in use cannot do, and its substitute;
+that value twice where a link chose it."""
 
 SAMPLING = {
     "temperature": (0.0, 2.0, 0.0, 0.05, "Temperature", "0: always the most likely token."),
@@ -107,32 +109,44 @@ def settings(asked: Mapping[str, Any], folder: Path) -> dict[str, Settings]:
 
 
 def fit(
-    asked: Mapping[str, Any], kept: Kept, lacks: Mapping[str, Lack], chat: bool
+    asked: Mapping[str, Any],
+    kept: Kept,
+    lacks: Mapping[str, Lack],
+    chat: bool,
+    outdone: Mapping[str, Lack] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], Kept, list[str]]:
     """Values for the drafter menus, K auto and the chat switch that the pair in use can do. Who
     guesses in another's place does so by K auto, where that is for it.
 
-    ``lacks``: the drafters that it cannot use; ``chat``: whether it has a chat template; ``kept``:
+    ``lacks``: the drafters that it cannot use; ``outdone``: those that it can, but has better ones
+    than: they stay where they were ``chosen``. ``chat``: whether it has a chat template; ``kept``:
     as the last call returned it. What was replaced comes back with a pair that can do it. Also
     returns what is kept now, and sentences on what has changed.
     """
     autos = {name: f"auto{guesser}" for guesser, name in zip(GUESSERS, DRAFTING, strict=True)}
     wanted = {name: _wanted(asked, kept, name) for name in (*DRAFTING, *autos.values(), "chat")}
-    values = dict(wanted)
+    values, never = dict(wanted), {**outdone, **lacks}
     for guesser, name in zip(GUESSERS, DRAFTING, strict=True):
         lack = lacks.get(wanted[name] or "")
+        if tuple(kept.get(name, ())) != (wanted[name],) * 2:
+            lack = lack or outdone.get(wanted[name] or "")
         if lack and asked[f"backend{guesser}"] not in lack.but:
             exact = (n for n, reads in READ.items() if not reads and not REGISTRY[n].lossy)
-            able = (n for n in (*USUAL, *exact) if n not in lacks and n not in values.values())
+            able = (n for n in (*USUAL, *exact) if n not in never and n not in values.values())
             strict = asked[f"strict{guesser}"]  # has no trees
             values[name] = next(n for n in able if not (strict and REGISTRY[n].tree))
             values[autos[name]] = wanted[autos[name]] or REGISTRY[values[name]].by_cost
     values["chat"] = bool(wanted["chat"] and chat)
-    changes = [_change(asked[name], wanted[name], values[name], lacks) for name in DRAFTING]
+    changes = [_change(asked[name], wanted[name], values[name], never) for name in DRAFTING]
     if values["chat"] != bool(asked["chat"]):
         changes.append(_CHAT_BACK if values["chat"] else _CHAT_GONE)
     now = {name: (w, values[name]) for name, w in wanted.items() if w != values[name]}
     return values, now, [*filter(None, changes)]
+
+
+def chosen(values: Mapping[str, Any]) -> Kept:
+    """What is kept of a form's ``values`` that somebody chose, as those of a link."""
+    return {name: (values[name], values[name]) for name in DRAFTING if name in values}
 
 
 def _wanted(asked: Mapping[str, Any], kept: Kept, name: str) -> Any:

@@ -188,7 +188,8 @@ def adapt(asked: Asked) -> Updates:
     except Exception:
         return {}  # `describe` or `load` has reported it
     lacks, chat = pair.lacks(), pair.has_chat_template
-    values, kept, changes = form.fit(asked, asked["kept"], lacks, chat)
+    outdone = {"model": notices.OUTDONE} if pair.own_draft else {}
+    values, kept, changes = form.fit(asked, asked["kept"], lacks, chat, outdone)
     updates = _form(values, asked) if changes else {}
     for name in form.DRAFTING:
         updates[name] = Change(updates.get(name, {}), choices=form.menu(lacks))
@@ -254,7 +255,8 @@ def open_link(asked: Asked) -> Updates:
             return shown | ({"recorded": Change(value=value)} if "stage" in shown else {})
         if kind == "settings":
             held = permalinks.unpack_settings(value)
-            return _form(held, {}) | ({"kept": {}} if "chat" in held else {})
+            kept = form.chosen(held)
+            return _form(held, {}) | ({"kept": kept} if kept or "chat" in held else {})
         return _show(permalinks.unpack(value), None, "link", "a link") if kind else {}
     except InputError as e:
         return {"notice": notice(sentence(e))}
@@ -262,7 +264,7 @@ def open_link(asked: Asked) -> Updates:
 
 def _resume(kept: resume.Kept) -> Updates:
     """The page as it was before its server was gone, as far as that can be."""
-    updates, said = {**_form(kept.form, {}), "kept": {}}, [notices.BACK]
+    updates, said = {**_form(kept.form, {}), "kept": form.chosen(kept.form)}, [notices.BACK]
     if kept.pair and live_race.shelf().has(kept.pair):
         updates |= _in_use(kept.pair)
     elif kept.pair:

@@ -11,6 +11,7 @@ from .. import errors
 from ..errors import InputError
 from ..models import cache, out_of_memory
 from ..render import labels
+from ..settings.methods import Lack
 from . import presets
 
 LOADING = "loading the models …"
@@ -36,6 +37,8 @@ OTHER_PAIR = "Its own models are in use: load yours again under “Models”."
 NO_FILES = "Add your reference files again."
 NOT_SAVED = "The run stays on show, but its files cannot be made"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
+
+OUTDONE = Lack("it guesses better for this model")
 
 _log = logging.getLogger("stairs")
 _PART = r"[^/\\\s'\",:;()]+"

@@ -59,9 +59,10 @@ def engine(monkeypatch):
     return made
 
 
-def describing(monkeypatch, lacks=(), template=True, **changes):
+def describing(monkeypatch, lacks=(), template=True, own_draft=False, **changes):
     """What changes on the page where a pair is in use that cannot do ``lacks``."""
     pair = SimpleNamespace(
+        own_draft=own_draft,
         lacks=lambda: {name: methods.Lack("it has none") for name in lacks},
         has_chat_template=template,
     )
@@ -94,6 +95,24 @@ def test_who_cannot_guess_is_replaced_and_comes_back(monkeypatch):
     again = describing(monkeypatch, ("model",), **held, kept=back["kept"])
     assert "value" not in again["drafter"], "nothing of it is left"
     assert "notice" not in again
+
+
+def test_a_draft_that_came_along_makes_way_unless_a_link_chose_it(monkeypatch):
+    told = describing(monkeypatch, own_draft=True)
+    assert told["drafter"]["value"] == "hybrid-eagle-tree"
+    assert told["auto"]["value"]
+    assert (
+        "in place of “the draft model”: it guesses better for this model."
+        in (told["notice"]["text"])
+    )
+    assert ("the draft model", "model") in told["drafter"]["choices"]
+    held, kept = {"drafter": "hybrid-eagle-tree", "auto": True}, told["kept"]
+    again = describing(monkeypatch, own_draft=True, kept=kept, **held)
+    assert "notice" not in again
+    back = describing(monkeypatch, kept=kept, **held)
+    assert (back["drafter"]["value"], back["auto"]["value"]) == ("model", False)
+    linked = {name: [*pair] for name, pair in form.chosen({"drafter": "model"}).items()}
+    assert "notice" not in describing(monkeypatch, own_draft=True, kept=linked)
 
 
 def test_a_pair_that_can_do_all_changes_nothing(monkeypatch):
