@@ -20,6 +20,8 @@ from torch import nn
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
+from .hidden_states import spread
+
 Tree = tuple[torch.Tensor, torch.Tensor]
 """Positions in the text [tokens] and a mask [tokens, keys]: which keys each token sees."""
 
@@ -159,8 +161,7 @@ class EagleHead(nn.Module):
         has no chance; from [..., vocabulary]."""
         if self._places is None:
             self._places = self.ids
-        found = logits.new_full((*logits.shape[:-1], len(self.t2d)), float("-inf"))
-        return found.index_copy_(-1, self._places, logits)
+        return spread(logits, self._places, len(self.t2d))
 
     def embedded(self, ids: torch.Tensor) -> torch.Tensor:
         """[..., width]: embeddings of the target's ids."""

@@ -88,6 +88,13 @@ def embedding(model: Any) -> torch.Tensor:
     return model.get_input_embeddings().weight.detach()
 
 
+def spread(logits: torch.Tensor, ids: torch.Tensor, width: int) -> torch.Tensor:
+    """[..., width], over all tokens: ``logits`` [..., n] of the tokens ``ids`` [n], and -inf for
+    the others, so that they have no chance."""
+    found = logits.new_full((*logits.shape[:-1], width), float("-inf"))
+    return found.index_copy_(-1, ids, logits)
+
+
 def fingerprint(model: Any) -> str:
     """A digest of a sample of every weight, the same in every dtype. Computed once for a model,
     before its weights are packed."""

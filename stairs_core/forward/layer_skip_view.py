@@ -52,12 +52,23 @@ class _NoMLP(nn.Module):
         return torch.zeros_like(hidden_states)
 
 
-def _twin(module: Any) -> Any:
+def twin(module: Any) -> Any:
     """A shallow copy of a module, in which submodules can be replaced without changing the
-    original."""
-    if "forward" in vars(
-        module
-    ):  # bound to the original, so it would run the original's submodules
+    original. Not for one whose ``forward`` ``is_replaced``."""
+    found = copy.copy(module)
+    found._modules = dict(module._modules)
+    return found
+
+
+def is_replaced(module: Any) -> bool:
+    """Whether the module has a ``forward`` of its own, as where it is compiled or spread. That is
+    bound to the module, so a twin would run the original's submodules."""
+    return "forward" in vars(module)
+
+
+def _twin(module: Any) -> Any:
+    """The same, or InputError where that cannot be."""
+    if is_replaced(module):
         raise InputError(
             "The ",
             Word("drafter"),
@@ -67,15 +78,13 @@ def _twin(module: Any) -> Any:
             Use(compile="auto", drafter=("lookup", "suffix")),
             ".",
         )
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    return twin
+    return twin(module)
 
 
 def _with_twin(module: Any, name: str) -> Any:
     """Replaces a module's submodule of that name by its twin, and returns the twin."""
-    twin = module._modules[name] = _twin(module._modules[name])
-    return twin
+    found = module._modules[name] = _twin(module._modules[name])
+    return found
 
 
 def _path(model: Any) -> list[str]:

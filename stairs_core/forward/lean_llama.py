@@ -22,7 +22,7 @@ from torch import nn
 from .hidden_states import fingerprint
 from .packed_linear import PackedLinear
 from .sliding_windows import Windows
-from .small_draft import SomeTokens
+from .small_draft import output_rows
 
 FAMILIES = ("llama", "mistral", "qwen2")
 _ROPES = ("default", "linear", "llama3", "yarn")  # angles depend on the position alone
@@ -70,9 +70,7 @@ class LeanLlama:
             self._layers.append((_Attention(layer, self._head), _MLP(layer)))
             if consume:
                 model.model.layers[index] = nn.Identity()
-        head = model.lm_head
-        self._some = head if isinstance(head, SomeTokens) else None
-        rows: Any = self._some.linear if self._some else head
+        rows, self._spread = output_rows(model.lm_head)
         self._lm_head = PackedLinear(_scaled(rows, model.model.norm))
 
     def without(self, attentions: Collection[int], mlps: Collection[int]) -> LeanLlama:
@@ -164,8 +162,7 @@ class LeanLlama:
 
     def output(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, [..., vocabulary], from the last layer's output."""
-        logits = self._lm_head.forward(self._normed(x))
-        return self._some.spread(logits) if self._some else logits
+        return self._spread(self._lm_head.forward(self._normed(x)))
 
     def get_input_embeddings(self) -> nn.Embedding:
         return nn.Embedding.from_pretrained(self._embedding)

@@ -9,12 +9,15 @@ and output rows are the target's, in memory once and in no file; layers and last
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from . import hidden_states
+from .hidden_states import spread
+from .layer_skip_view import twin
 
 
 class SomeTokens(nn.Module):
@@ -34,8 +37,14 @@ class SomeTokens(nn.Module):
 
     def spread(self, logits: torch.Tensor) -> torch.Tensor:
         """[..., width], from [..., n]."""
-        found = logits.new_full((*logits.shape[:-1], self.width), float("-inf"))
-        return found.index_copy_(-1, self.ids, logits)
+        return spread(logits, self.ids, self.width)
+
+
+def output_rows(lm_head: nn.Module) -> tuple[Any, Callable[[torch.Tensor], torch.Tensor]]:
+    """The linear of an output layer, and what makes logits of all tokens of what it gives."""
+    if isinstance(lm_head, SomeTokens):
+        return lm_head.linear, lm_head.spread
+    return lm_head, lambda logits: logits
 
 
 class SmallDraft(nn.Module):
@@ -55,7 +64,8 @@ class SmallDraft(nn.Module):
     def joined(self, target: Any) -> Any:
         """The draft, called like the target, with which it shares its embedding. Trained further,
         the parts of this module are trained."""
-        whole, body = _twin(target), _twin(target.get_decoder())
+        whole, body = twin(target), twin(target.get_decoder())
+        vars(whole).pop("weights_fingerprint", None)
         all_layers, rows = hidden_states.decoder_layers(target), target.get_output_embeddings()
         config = whole.config = body.config = copy.deepcopy(target.config)
         config.num_hidden_layers = len(self.layers)
@@ -73,14 +83,6 @@ class SmallDraft(nn.Module):
         _replace(whole, target.get_decoder(), body)
         _replace(whole, rows, SomeTokens(some, self.ids, len(rows.weight)))
         return whole
-
-
-def _twin(module: Any) -> Any:
-    """A shallow copy of a module, whose parts can be replaced."""
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    vars(twin).pop("weights_fingerprint", None)
-    return twin
 
 
 def _replace(module: Any, old: nn.Module, new: nn.Module) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .lean_llama import FAMILIES, is_plain
-from .small_draft import SomeTokens
+from .small_draft import output_rows
 
 QWEN3 = "qwen3"
 """A Llama that norms each head's queries and keys."""
@@ -41,11 +41,8 @@ class StaticLlama:
         self._embedding = model.model.embed_tokens.weight
         self._rotary = model.model.rotary_emb
         self._layers = [_Layer(layer) for layer in model.model.layers]
-        head = model.lm_head
-        self._some = head if isinstance(head, SomeTokens) else None
-        self._norm = model.model.norm.weight
-        rows: Any = self._some.linear if self._some else head
-        self._lm_head = rows.weight
+        rows, self._spread = output_rows(model.lm_head)
+        self._norm, self._lm_head = model.model.norm.weight, rows.weight
 
     def new_cache(self, capacity: int) -> list[torch.Tensor]:
         """Per layer [2 * heads, capacity, head]: its keys, then its values. Zeros, since masked
@@ -86,9 +83,7 @@ class StaticLlama:
             if number in layers:
                 found[number] = x.clone()
         logits = F.linear(F.rms_norm(x, x.shape[-1:], self._norm, self._eps), self._lm_head)
-        if self._some:
-            logits = self._some.spread(logits)
-        return logits, torch.stack([found[n] for n in layers], 1) if layers else None
+        return self._spread(logits), torch.stack([found[n] for n in layers], 1) if layers else None
 
     def _mask(self, places: torch.Tensor, seen: int) -> torch.Tensor:
         """[1, 1, groups * tokens, seen]: 0 for what a query may read, else -inf."""

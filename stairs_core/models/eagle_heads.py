@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..errors import InputError
 from ..forward import hidden_states, lean_eagle
 from ..forward.eagle_head import EagleHead
 from . import eagle_format, heads
@@ -35,9 +34,7 @@ def opened(found: heads.Head, target: Any) -> EagleHead:
     tensors = eagle_format.completed(found.tensors, shape.vocabulary, tokens)
     own = "embed_tokens.weight" in tensors
     module: EagleHead = replace(found, tensors=tensors).fill(EagleHead(shape, tokens, own), target)
-    ids = module.ids
-    if int(ids.min()) < 0 or int(ids.max()) >= tokens or len(ids.unique()) != len(ids):
-        raise InputError(f"{found.folder} is damaged: its d2t names tokens that there are not.")
+    found.check_ids(module.ids, tokens, "its d2t names")
     if not own:
         module.embedding = hidden_states.embedding(target)
     return module

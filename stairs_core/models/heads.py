@@ -49,6 +49,12 @@ class Head:
             raise InputError(f"{self.folder} is damaged: its config.json says {name} = {value!r}.")
         return value
 
+    def check_ids(self, ids: torch.Tensor, tokens: int, words: str) -> None:
+        """Raises InputError unless ``ids`` are different ids under ``tokens``. ``words``: "its ids
+        name"."""
+        if int(ids.min()) < 0 or int(ids.max()) >= tokens or len(ids.unique()) != len(ids):
+            raise InputError(f"{self.folder} is damaged: {words} tokens that there are not.")
+
     def fill(self, module: torch.nn.Module, like: Any) -> Any:
         """The module with the head's weights, where and in what dtype the model ``like`` is."""
         try:

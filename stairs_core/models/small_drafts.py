@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
-from ..forward import quantised_weights
+from ..forward import layer_skip_view, quantised_weights
 from ..forward.small_draft import SmallDraft
 from . import heads
 
@@ -18,10 +18,10 @@ KIND = "draft"
 
 
 def of(target: Any, name: str) -> Any | None:
-    """The draft of a stock target called ``name``; None where it has none, or is quantised or
-    spread over devices. Raises InputError for a damaged one."""
-    spread = getattr(target, "hf_device_map", None)
-    if spread or quantised_weights.label(target.config) or not heads.find(KIND, target):
+    """The draft of a stock target called ``name``; None where it has none, or is quantised,
+    compiled or spread over devices. Raises InputError for a damaged one."""
+    bound = layer_skip_view.is_replaced(target) or getattr(target, "hf_device_map", None)
+    if bound or quantised_weights.label(target.config) or not heads.find(KIND, target):
         return None
     found = heads.load(KIND, target, name)
     layers, size = found.number("layers"), found.number("vocabulary")
@@ -30,7 +30,5 @@ def of(target: Any, name: str) -> Any | None:
         raise InputError(f"{found.folder} is damaged: it is larger than its target.")
     blank = SmallDraft(target, layers, torch.zeros(size, dtype=torch.long, device=target.device))
     draft: SmallDraft = found.fill(blank, target)
-    ids = draft.ids
-    if int(ids.min()) < 0 or int(ids.max()) >= tokens or len(ids.unique()) != len(ids):
-        raise InputError(f"{found.folder} is damaged: its ids name tokens that there are not.")
+    found.check_ids(draft.ids, tokens, "its ids name")
     return draft.joined(target).eval()

@@ -20,7 +20,7 @@ from stairs_core.forward.lean_llama import LeanLlama
 from stairs_core.forward.small_draft import SmallDraft
 from stairs_core.integration.custom_generate import custom_generate
 from stairs_core.measuring.runner import Runner
-from stairs_core.models import heads
+from stairs_core.models import heads, small_drafts
 from stairs_core.models.load import load_pair
 from stairs_core.settings.settings import Settings
 
@@ -119,6 +119,9 @@ def test_generate_finds_it_too(folder):
     ours = {"custom_generate": custom_generate, "drafter": "model", "on_step": steps.append}
     assert model.generate(ids, **asked, **ours).equal(model.generate(ids, **asked))
     assert any(step.drafted for step in steps)
+    assert small_drafts.of(model, "it") is not None
+    model.forward = model.forward  # as where it is compiled: a twin would run all of it
+    assert small_drafts.of(model, "it") is None
 
 
 def test_a_damaged_one_is_refused(folder):
