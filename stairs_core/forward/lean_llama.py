@@ -232,9 +232,9 @@ class _MLP:
 
 def _scaled(linear: nn.Linear, norm: Any) -> nn.Linear:
     """A linear that takes the output of ``LeanLlama._normed`` instead of the output of ``norm``."""
-    # In place: another matrix of that size takes longer to get than to compute.
-    scaled = (linear.weight * norm.weight).detach().mul_(math.sqrt(linear.in_features))
-    return _like(linear, scaled, linear.bias)
+    # One product: another matrix of that size takes longer to get than to compute.
+    scale = norm.weight * math.sqrt(linear.in_features)
+    return _like(linear, linear.weight * scale, linear.bias)
 
 
 def _interleaved(linear: nn.Linear, head: int) -> nn.Linear:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..traces.pass_costs import PassCosts
 
-WARM_UP_TOKENS = 8
+WARM_UP_TOKENS = 4
 _AROUND = 8
 """Tokens after a difference that noise is measured over too: a pass over it held as many."""
 
