@@ -24,9 +24,11 @@ def bench(args: argparse.Namespace) -> int:
         args.compile = "off"
         stock = load(args)
         peers = benching.theirs(pair, stock, ks)
+    if args.only:
+        lanes, peers = benching.only(args.only, lanes, peers)
     rows: list[benching.Row] = []
     rounds, status = len(prompts) * args.repeats, 0
-    every_round = benching.bench(pair, prompts, lanes, peers, args.repeats)
+    every_round = benching.bench(pair, prompts, lanes, peers, args.repeats, args.max_new_tokens)
     try:
         for done, rows in enumerate(every_round, 1):  # noqa: B007 (the last ones are the result)
             progress(f"Round {done} of {rounds}")

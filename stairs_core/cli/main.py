@@ -188,6 +188,7 @@ def _add_bench(bench: argparse.ArgumentParser) -> None:
     add("--drafters", default=guessing, metavar="NAMES", help="with commas (default: all)")
     add("--reference", nargs="+", default=(), metavar="FILE", help="to copy from")
     add("--against", choices=("transformers",), help="time what people use today beside ours")
+    add("--only", nargs="+", metavar="WORDS", help="only lanes with these in their names")
     _add_models(bench)
 
 

@@ -137,25 +137,40 @@ def theirs(pair: Pair, stock: Pair, ks: Sequence[int]) -> dict[str, Decoder]:
     return lanes
 
 
+def only(
+    words: Sequence[str], lanes: dict[str, Settings], peers: dict[str, Decoder]
+) -> tuple[dict[str, Settings], dict[str, Decoder]]:
+    """The lanes and peers whose names hold one of the ``words``. Raises InputError for words that
+    no name holds."""
+    names = [*lanes, *peers]
+    for word in words:
+        if not any(word in name for name in names):
+            raise InputError(f"No lane is called {word!r:.80}: there are {'; '.join(names)}.")
+    return (
+        {name: lane for name, lane in lanes.items() if any(word in name for word in words)},
+        {name: peer for name, peer in peers.items() if any(word in name for word in words)},
+    )
+
+
 def bench(
     pair: Pair,
     prompts: Sequence[str],
     lanes: dict[str, Settings],
     peers: dict[str, Decoder],
     repeats: int,
+    new: int,
 ) -> Iterator[list[Row]]:
     """Yields the rows as they stand after every prompt; the last ones are the result.
 
     Lanes take turns on each prompt, so that whatever slows the machine for a while affects all.
     """
     rows = {name: Row(name) for name in (*lanes, *peers)}
-    length = max(s.max_new_tokens for s in lanes.values())
     for _ in range(repeats):
         for prompt in prompts:
             for name, settings in lanes.items():
                 _race_once(pair, prompt, settings, rows[name])
             for name, peer in peers.items():
-                _against(pair, prompt, peer, length, rows[name])
+                _against(pair, prompt, peer, new, rows[name])
             yield list(rows.values())
 
 

@@ -63,6 +63,24 @@ def test_what_people_use_today_writes_the_same_text(tiny_pair_dir, tmp_path: Pat
         assert row["speedup"] > 0
 
 
+def test_a_bench_of_some_lanes(tiny_pair_dir, tmp_path: Path, capsys):
+    """Parts of lanes' names choose them, ours and others'."""
+    file, options = tmp_path / "prompts.txt", ["--drafters", "lookup,model", "--against"]
+    options += ["transformers", "--only", "K = 4", "confidence"]
+    report, _ = run_bench(tiny_pair_dir, file, capsys, "2,4", *options)
+    names = [row["name"] for row in report["rows"]]
+    assert names == [
+        "model, K = 4",
+        "model, K = 4, strict",
+        "transformers, assisted, confidence 0.4",
+        "gpt-fast's loop, K = 4",
+    ]
+    assert [row["races"] for row in report["rows"]] == [2] * 4
+    assert main(["bench", "--pair", str(tiny_pair_dir), "--ks", "2", "--only", "eagles"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "'eagles'" in error and "model, K = 2" in error
+
+
 def test_a_peer_leaves_the_assistants_config_as_it_was(tiny_pair):
     before = tiny_pair.draft.generation_config.to_dict()
     for name, peer in baselines.against_transformers(True).items():
