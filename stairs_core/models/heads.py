@@ -90,6 +90,11 @@ def give(target: Any, spec: str, say: Callable[[str], object] = str) -> None:
         config, kind = {}, None
     if kind is None:
         raise InputError(f"{spec} holds no head: name a folder that stairs train head wrote.")
+    if kind == "draft":
+        raise InputError(
+            f"{spec} is a small draft, which is part of a pair: put it into a folder called heads "
+            "beside its target's, where it is found."
+        )
     if (
         why := _unlike(config, target)
         if FINGERPRINT in config

@@ -121,6 +121,7 @@ def test_a_published_head_is_taken_by_width_vocabulary_and_layers(tiny_pair, tmp
         ({"transformer_layer_config": layer | {"vocab_size": 99}}, "rows 99, not 320"),
         ({heads.FINGERPRINT: "0" * 32, "target_hidden_size": 9}, "width 9, not 32"),
         ({"speculators_model_type": "dflash"}, "holds no head"),
+        ({"speculators_model_type": "", heads.KIND: "draft"}, "put it into a folder called heads"),
     ):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(InputError, match=why):
