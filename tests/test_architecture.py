@@ -19,6 +19,7 @@ FILES = {str(p.relative_to(CORE)): p for p in sorted(CORE.rglob("*.py"))}
 FLOORS = [
     "errors",
     "quiet",
+    "importing",
     "settings",
     "traces",
     "render",

@@ -6,8 +6,9 @@ import argparse
 import json
 
 from ..errors import InputError
+from ..importing import importing
 from ..settings.settings import Settings
-from .console import INTERRUPTED, importing, load, progress
+from .console import INTERRUPTED, load, progress
 
 
 def bench(args: argparse.Namespace) -> int:

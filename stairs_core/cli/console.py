@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +18,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C."""
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """No garbage is looked for inside, nor ever in what is made inside: the libraries' own objects,
-    350,000, which stay until the end. Looking them through takes a second while they are imported,
-    another one when the program ends, and a quarter of one now and then."""
-    looked_for = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if looked_for:
-            gc.enable()
 
 
 def load(args: argparse.Namespace) -> Pair:

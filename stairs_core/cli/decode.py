@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..importing import importing
 from ..render import preflight_card
 from ..render.terminal import trace
 from ..render.terminal.text import visible
@@ -24,7 +25,7 @@ from ..text.tokens import check_prompt, read_prompt
 from ..traces import files, metrics
 from ..traces.records import Event, Recording, Run, Step, Stop
 from ..traces.what_if import WhatIf, what_if
-from .console import INTERRUPTED, drafting, fitted, importing, load, paint, progress
+from .console import INTERRUPTED, drafting, fitted, load, paint, progress
 
 if TYPE_CHECKING:
     from ..measuring.runner import Runner

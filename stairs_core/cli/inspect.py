@@ -8,11 +8,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+from ..importing import importing
 from ..render import preflight_card
 from ..render.terminal import trace
 from ..settings.settings import Settings
 from ..traces.files import open_any
-from .console import drafting, fitted, importing, load, paint, progress
+from .console import drafting, fitted, load, paint, progress
 
 
 def show(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError
+from ..importing import importing
 from ..models import out_of_memory
 from ..models.worker import Say
 from ..text import bounded_template
@@ -213,7 +214,8 @@ they cannot be had."""
 def load(spec: str, say: Say, make_room: MakeRoom) -> Pair:
     """Loads a pair, fetched from the hub if need be. Raises what ``say`` and ``make_room`` raise,
     and InputError for what cannot be used."""
-    from ..models import load, memory, source
+    with importing():
+        from ..models import load, memory, source
 
     target, draft = load.locate(spec)
     roles = {target: "target", **({draft: "draft"} if draft and draft != target else {})}

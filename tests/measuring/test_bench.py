@@ -78,7 +78,9 @@ def test_a_bench_of_some_lanes(tiny_pair_dir, tmp_path: Path, capsys):
     assert [row["races"] for row in report["rows"]] == [2] * 4
     assert main(["bench", "--pair", str(tiny_pair_dir), "--ks", "2", "--only", "eagles"]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "'eagles'" in error and "model, K = 2" in error
+    assert error.count("\n") == 1
+    assert "'eagles'" in error
+    assert "model, K = 2" in error
 
 
 def test_a_peer_leaves_the_assistants_config_as_it_was(tiny_pair):
