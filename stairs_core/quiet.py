@@ -37,7 +37,8 @@ def quiet() -> Iterator[None]:
     from transformers.utils import logging as notices
 
     level = notices.get_verbosity()
-    notices.set_verbosity_error()
+    if level != logging.ERROR:  # setting it takes long: every logger forgets what it knew
+        notices.set_verbosity_error()
     notices.disable_progress_bar()
     try:
         with warnings.catch_warnings():
@@ -45,5 +46,6 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", category=UserWarning, module="transformers")
             yield
     finally:
-        notices.set_verbosity(level)
+        if level != logging.ERROR:
+            notices.set_verbosity(level)
         notices.enable_progress_bar()

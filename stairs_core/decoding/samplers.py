@@ -7,7 +7,6 @@ from hashlib import blake2b
 
 import torch
 import transformers
-from transformers import LogitsProcessorList
 
 from ..errors import NoNumbers
 from ..protocols import Acceptance, LazyIds, Proposal, Sampler
@@ -129,8 +128,7 @@ class Processors:
         processors: Iterable = (),
         reads: Callable[[list[int]], list[int]] = lambda ids: ids,
     ) -> None:
-        self._all = LogitsProcessorList(processors)
-        self._process: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._all  # type: ignore[assignment]
+        self._all = list(processors)
         self._seen_ids = reads
         self._reads = not all(isinstance(p, _TEXT_FREE) for p in self._all)
 
@@ -156,6 +154,13 @@ class Processors:
                 for t, r in rows
             ]
         )
+
+    def _process(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """As a ``LogitsProcessorList``, which inspects each processor's signature at every call:
+        that takes longer than most of them."""
+        for processor in self._all:
+            scores = processor(ids, scores)
+        return scores
 
     def of_rows(self, context: list[int], proposal: Proposal, logits: torch.Tensor) -> torch.Tensor:
         """[N + 1, vocabulary]: the target's rows, each processed after its branch; no probes."""

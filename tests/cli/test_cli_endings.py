@@ -18,7 +18,7 @@ from paths import ROOT
 from shell import decode, python, refused, stairs, trace_file  # noqa: F401
 
 from stairs_core.cli import main
-from stairs_core.cli.console import importing
+from stairs_core.importing import importing
 from stairs_core.measuring import race
 from stairs_core.measuring.runner import Runner
 from stairs_core.models import load

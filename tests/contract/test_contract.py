@@ -15,7 +15,7 @@ from stairs_core.settings.settings import BACKENDS, LENGTHS, NUMERICS, Settings
 from stairs_core.traces.metrics import fold
 
 WAYS = [(b, n) for b in BACKENDS for n in NUMERICS if n == "fast" or b.startswith("single")]
-KS = (1, 3, 10)
+KS, NEW = (1, 3, 10), 30
 GRID = [
     # Every drafter in every way, with every K, and to an end of text in every other way; all of it
     # takes minutes.
@@ -36,7 +36,7 @@ def references(tiny_pair):
     found = []
     for prompt in PROMPTS:
         ids = tiny_pair.tokenizer.encode(prompt)
-        text = plain(tiny_pair, ids, 40, frozenset())
+        text = plain(tiny_pair, ids, NEW, frozenset())
         end = max(set(text), key=lambda t: min(text.index(t), 20))
         unused = next(i for i in range(320) if i not in text)
         found.append((ids, text, end, unused))
@@ -49,7 +49,7 @@ def test_the_text_is_the_targets_own(
 ):
     for (ids, text, end, unused), pair in zip(references, (tiny_pair, lean_pair), strict=True):
         eos = frozenset([end, unused]) if with_eos else frozenset()
-        steps = decode(replace(pair, eos_ids=eos), ids, drafter, backend, k, 40, eos, numerics)
+        steps = decode(replace(pair, eos_ids=eos), ids, drafter, backend, k, NEW, eos, numerics)
         assert committed(steps) == (text[: text.index(end) + 1] if with_eos else text)
         assert steps[-1].stop == ("eos" if with_eos else "length")
         assert [s.stop for s in steps[:-1]] == [None] * (len(steps) - 1)
@@ -58,12 +58,12 @@ def test_the_text_is_the_targets_own(
 @pytest.mark.parametrize("drafter", sorted(set(methods.EXACT) - {"none"}))
 @pytest.mark.parametrize("length", sorted(LENGTHS))
 def test_the_text_is_the_targets_own_however_much_is_drafted(
-    tiny_pair, references, drafter, length
+    tiny_pair, lean_pair, references, drafter, length
 ):
     if length == "confidence" and not methods.REGISTRY[drafter].reports_confidence:
         pytest.skip("as with a constant length: it asks nobody whether to go on")
-    for ids, text, *_ in references:
-        steps = decode(tiny_pair, ids, drafter, "single_kv", 8, 40, frozenset(), length=length)
+    for (ids, text, *_), pair in zip(references, (tiny_pair, lean_pair), strict=True):
+        steps = decode(pair, ids, drafter, "single_kv", 8, NEW, frozenset(), length=length)
         assert committed(steps) == text
 
 
@@ -85,14 +85,14 @@ def test_copied_tokens_are_accepted_and_the_text_is_the_targets_own(
 
 def test_the_reference_itself_stops_where_ours_does(tiny_pair, references):
     for ids, text, end, unused in references:
-        stopped = plain(tiny_pair, ids, 40, frozenset([end, unused]))
+        stopped = plain(tiny_pair, ids, NEW, frozenset([end, unused]))
         assert stopped == text[: text.index(end) + 1]
 
 
 def test_both_acceptance_and_rejection_happen(tiny_pair, references):
     """Without this, the contract could hold for want of anything to reject."""
     for ids, *_ in references:
-        summary = fold(decode(tiny_pair, ids, "model", "single_kv", 4, 40, frozenset()))
+        summary = fold(decode(tiny_pair, ids, "model", "single_kv", 4, NEW, frozenset()))
         assert summary.alpha is not None
         assert 0.2 < summary.alpha < 0.95
 
@@ -101,14 +101,14 @@ def test_every_backend_gives_the_same_steps(tiny_pair, references):
     ids = references[0][0]
     seen = {
         tuple((s.accepted, tuple(t.id for t in s.tokens)) for s in steps)
-        for steps in (decode(tiny_pair, ids, "model", b, 5, 40, frozenset()) for b in BACKENDS)
+        for steps in (decode(tiny_pair, ids, "model", b, 5, NEW, frozenset()) for b in BACKENDS)
     }
     assert len(seen) == 1
 
 
 def test_every_step_is_told_in_full(tiny_pair, references):
     ids, text, end, _ = references[1]
-    steps = decode(tiny_pair, ids, "model", "single_kv", 6, 40, frozenset([end]))
+    steps = decode(tiny_pair, ids, "model", "single_kv", 6, NEW, frozenset([end]))
     length = len(ids)
     for step in steps:
         assert step.start == length
@@ -131,10 +131,10 @@ def test_every_step_is_told_in_full(tiny_pair, references):
 def test_a_draft_that_is_the_target_is_always_right(tiny_pair, references):
     pair = replace(tiny_pair, draft=tiny_pair.target)
     ids, text, *_ = references[0]
-    steps = decode(pair, ids, "model", "single_kv", 4, 40, frozenset())
+    steps = decode(pair, ids, "model", "single_kv", 4, NEW, frozenset())
     assert committed(steps) == text
     assert fold(steps).alpha == 1.0
-    assert len(steps) == 8
+    assert len(steps) == NEW // 5
 
 
 def test_context_and_budget_are_kept(tiny_pair):
@@ -162,7 +162,7 @@ def test_an_abandoned_or_failing_run_leaves_its_parts_usable(tiny_pair, referenc
 
     with pytest.raises(RuntimeError, match="broke"):
         next(start(tiny_pair, ids, target, Broken(), 5))
-    assert committed(start(tiny_pair, ids, target, drafter, 5)) == text
+    assert committed(start(tiny_pair, ids, target, drafter, 5, NEW)) == text
 
 
 def test_an_interrupted_pass_leaves_an_empty_lane(tiny_pair, references, monkeypatch):
@@ -176,7 +176,7 @@ def test_an_interrupted_pass_leaves_an_empty_lane(tiny_pair, references, monkeyp
         patch.setattr(layer, "forward", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt()))
         with pytest.raises(KeyboardInterrupt):
             next(first)
-    assert committed(start(tiny_pair, ids, target, drafter, 1)) == text
+    assert committed(start(tiny_pair, ids, target, drafter, 1, NEW)) == text
 
 
 def test_stop_ends_a_run_after_its_step(tiny_pair):

@@ -18,7 +18,7 @@ from stairs_core.models.load import load_pair
 from stairs_core.settings.settings import BACKENDS, Settings
 
 PROMPT, NEW = "Once upon a time", 16
-FAR = 80
+FAR = 50
 DRAFTERS = ("none", "model", "lookup", "tree")
 MORE = [*families.MORE, *families.MORE_TWO_SIDED]
 NO_TREES = {"Bloom", "Mpt", "Falcon", "GPTNeo", *families.TWO_SIDED, *families.MORE_TWO_SIDED}

@@ -22,7 +22,7 @@ from stairs_core.settings.settings import BACKENDS, Settings
 
 PROMPT = "Once upon a time"
 LONG = PROMPT + " there was a small fox who had a key. The fox ran to the river and sang"
-NEW = 80
+NEW = 50
 WAYS = [(b, "fast") for b in BACKENDS] + [("single_kv", "strict"), ("single", "strict")]
 FEW = [("single_kv", "fast"), ("matrix_kv", "fast"), ("single_kv", "strict")]
 FACTORS = {"short_factor": [1.0] * 4, "long_factor": [8.0] * 4}

@@ -53,14 +53,19 @@ def test_coupled_sampling_has_the_distribution_too(pair):
 
 
 @pytest.mark.parametrize("drafter", methods.EXACT)
-def test_with_coupled_sampling_a_seed_has_one_text(pair, drafter):
-    for seed in range(6):
-        sampling = replace(SAMPLING, rule="coupled", seed=seed)
-        texts = [
-            [t.id for s in sampled(pair, name, sampling, 30) for t in s.committed]
-            for name in ("none", drafter)
-        ]
-        assert texts[0] == texts[1]
+def test_with_coupled_sampling_a_seed_has_one_text(pair, coupled_texts, drafter):
+    for seed, text in enumerate(coupled_texts):
+        assert coupled_text(pair, drafter, seed) == text
+
+
+def coupled_text(pair, drafter: str, seed: int) -> list[int]:
+    sampling = replace(SAMPLING, rule="coupled", seed=seed)
+    return [t.id for s in sampled(pair, drafter, sampling, 30) for t in s.committed]
+
+
+@pytest.fixture(scope="module")
+def coupled_texts(pair):
+    return [coupled_text(pair, "none", seed) for seed in range(4)]
 
 
 def test_the_same_seed_gives_the_same_text(tiny_pair):

@@ -25,7 +25,7 @@ from stairs_core.settings.sampling import Sampling
 from stairs_core.settings.settings import BACKENDS, Settings
 from stairs_core.traces import files
 
-PROMPT = "Once upon a time"
+PROMPT, NEW = "Once upon a time", 24
 READERS = ("model", "tree", "hybrid", "shared", "reencode")
 
 
@@ -46,7 +46,7 @@ def load(folder, target, draft, tokenizer=None, other=None):
 
 
 def ids_of(pair, prompt: str = PROMPT, **settings) -> list[int]:
-    asked = {"k": 5, "max_new_tokens": 40} | settings
+    asked = {"k": 5, "max_new_tokens": NEW} | settings
     return [t.id for s in Runner(pair, prompt, Settings(**asked)).decode() for t in s.committed]
 
 
@@ -65,11 +65,11 @@ def test_ids_of_one_model_alone_are_never_drafted(unequal, drafter, tmp_path):
     settings = {"drafter": drafter, "references": (str(file),)}
     if drafter not in READERS and vocabulary(unequal.draft) != 384:
         pytest.skip("it never asks the draft: once is enough")
-    plain = transformers_generate(unequal, unequal.tokenizer.encode(PROMPT), 40)
+    plain = transformers_generate(unequal, unequal.tokenizer.encode(PROMPT), NEW)
     for backend in BACKENDS if drafter in READERS else BACKENDS[2:3]:
         assert ids_of(unequal, backend=backend, **settings) == plain
     for rule in rules_of_sampling():
-        runner = Runner(unequal, PROMPT, Settings(**settings, sampling=rule, max_new_tokens=40))
+        runner = Runner(unequal, PROMPT, Settings(**settings, sampling=rule, max_new_tokens=NEW))
         steps = list(runner.decode())
         if drafter in READERS:
             both = min(vocabulary(unequal.target), vocabulary(unequal.draft))
@@ -127,9 +127,9 @@ def test_an_added_token_is_no_other_tokenizer(tmp_path, rows, ours, theirs):
     pair = load(tmp_path, model, draft, added(*ours), added(*theirs))
     assert not pair.same_tokenizer
     pair = replace(pair, eos_ids=frozenset())
-    plain = transformers_generate(pair, pair.tokenizer.encode(PROMPT), 40)
+    plain = transformers_generate(pair, pair.tokenizer.encode(PROMPT), NEW)
     for drafter in READERS:
-        runner = Runner(pair, PROMPT, Settings(drafter, 5, 40))
+        runner = Runner(pair, PROMPT, Settings(drafter, 5, NEW))
         steps = list(runner.decode())
         assert [t.id for s in steps for t in s.committed] == plain
         assert drafter == "reencode" or all(t.id < 320 for s in steps for t in s.drafted)
@@ -150,7 +150,7 @@ def test_a_token_that_the_text_holds_and_the_draft_lacks(tmp_path):
     prompt = "Once [PAD] upon a [PAD] time"
     ids = pair.tokenizer.encode(prompt)
     assert 320 in ids
-    plain = transformers_generate(pair, ids, 40)
+    plain = transformers_generate(pair, ids, NEW)
     for drafter in READERS:
         for backend in BACKENDS:
             assert ids_of(pair, prompt, drafter=drafter, backend=backend) == plain
@@ -192,7 +192,7 @@ def test_references_beyond_the_targets_rows_are_not_copied(tmp_path, drafter):
     pair = replace(load(tmp_path, model, perturb(model), added("[PAD]")), eos_ids=frozenset())
     (file := tmp_path / "reference.txt").write_text("Once upon a time[PAD][PAD] there")
     plain = ids_of(pair, drafter="none")
-    settings = Settings(drafter, 5, 40, references=(str(file),))
+    settings = Settings(drafter, 5, NEW, references=(str(file),))
     steps = list(Runner(pair, PROMPT, settings).decode())
     assert [t.id for s in steps for t in s.committed] == plain
     assert [t.id for t in steps[0].drafted][:2] == [0, 0]

@@ -119,7 +119,7 @@ _LATENT = {
 _OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
 _WINDOWED = {**_GROUPED, "sliding_window": 20}
 _HYBRID = {**_WINDOWED, "layer_types": ["sliding_attention", "full_attention"]}
-# Of 80 tokens and a prompt most are past these windows.
+# Of 50 tokens and a prompt most are past these windows.
 MORE: dict[str, dict[str, Any]] = {
     # Latent attention (MLA), and experts.
     "DeepseekV2": _LATENT,

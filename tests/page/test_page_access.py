@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 pytest_plugins = ["visits"]
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 WIDTHS = (390, 768, 1280, 1920, 2560)
-FAULTS = """() => axe.run({resultTypes: ["violations"]}).then(r =>
+FAULTS = """where => axe.run(where, {resultTypes: ["violations"]}).then(r =>
     r.violations.filter(v => ["serious", "critical"].includes(v.impact)).flatMap(v =>
         v.nodes.map(n => `${v.id}: ${n.target.join(" ")}: ${n.html.slice(0, 160)}`)))"""
 
@@ -22,12 +22,12 @@ FADED = """() => new Promise(requestAnimationFrame).then(() => Promise.all(
         .map(a => a.finished.catch(() => {}))))"""
 
 
-def faults(page: Page) -> list[str]:
-    """Serious and critical findings of axe-core on the page as it is."""
+def faults(page: Page, where: str = "html") -> list[str]:
+    """Serious and critical findings of axe-core on the page as it is, or on a part of it."""
     page.evaluate(FADED)  # its colours are its own then
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE)
-    return page.evaluate(FAULTS)
+    return page.evaluate(FAULTS, where)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_axe_finds_no_serious_fault(visit, recorded, width, theme):
     assert faults(page) == []
     for tab in page.get_by_role("tab").all():
         tab.click()
-        assert faults(page) == [], tab.inner_text()
+        assert faults(page, "#stage") == [], tab.inner_text()
     page.locator(".st-legend summary").click()
     page.locator("#type-size").click()
     assert faults(page) == []
