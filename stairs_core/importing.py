@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,11 +14,13 @@ def importing() -> Iterator[None]:
     350,000 of torch and transformers alone, which stay until the end. Looking them through takes a
     second while they are imported, another one when the program ends, and a quarter of one now and
     then, in the midst of a step that is timed."""
-    looked_for = gc.isenabled()
+    looked_for, before = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        # Not again where all was there already: models may be in memory then, which are dropped.
+        if len(sys.modules) > before:
+            gc.freeze()
         if looked_for:
             gc.enable()

@@ -251,11 +251,15 @@ def test_a_prompt_file_that_will_not_do_is_refused(tmp_path, monkeypatch, capsys
     assert "not allowed with" in refused(both, *capsys.readouterr())
 
 
-def test_garbage_is_looked_for_again_once_the_libraries_are_imported():
+def test_garbage_is_looked_for_again_once_the_libraries_are_imported(monkeypatch):
+    frozen = gc.get_freeze_count()
     try:
         with importing():
             assert not gc.isenabled()
         assert gc.isenabled()
-        assert gc.get_freeze_count()
+        assert gc.get_freeze_count() == frozen, "a model in memory then would stay there"
+        with importing():
+            monkeypatch.setitem(sys.modules, "a_new_one", None)
+        assert gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
