@@ -115,6 +115,13 @@ def test_every_control_is_reached_by_tab_and_has_a_name(visit):
     assert found == []
 
 
+# A slider's thumb is 20 px high, on a bar of 8.
+CLIPPED = """() => [...document.querySelectorAll("#controls input[type=range]")].filter(n => {
+    const end = n.getBoundingClientRect().bottom + 6;
+    const clips = box => getComputedStyle(box).overflow !== "visible";
+    for (let box = n.parentElement; box.id !== "controls"; box = box.parentElement)
+        if (clips(box) && box.getBoundingClientRect().bottom < end) return n.checkVisibility();
+}).map(n => n.closest("[id]").id)"""
 WIDE = "[document.documentElement.scrollWidth, document.body.getBoundingClientRect().width]"
 
 
@@ -130,6 +137,7 @@ def test_nothing_is_wider_than_the_window(visit, made, theme, large):
     expect(page.locator(".st-source")).to_contain_text("lanes.jsonl")
     for width in WIDTHS[::2] if large else WIDTHS:
         page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(CLIPPED) == [], width
         for tab in page.get_by_role("tab").all():
             tab.click()
             page.wait_for_timeout(100)
