@@ -8,6 +8,7 @@ pass over one. The operators here are those that torch's compiler uses when it f
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -108,18 +109,22 @@ def pays(model: Any) -> bool:
     """Whether packed weights are faster for this model on this machine, measured now."""
     found = [m for m in model.modules() if type(m) is nn.Linear]
     on_cpu = model.device.type == "cpu" and model.dtype == torch.float32
-    possible = found and on_cpu and torch.backends.mkldnn.is_available()
-    return bool(possible) and _pays(max(found, key=lambda m: m.weight.numel()))
+    if not (found and on_cpu and torch.backends.mkldnn.is_available()):
+        return False
+    largest = max(found, key=lambda m: m.weight.numel())
+    rows = min(largest.out_features, max(1, _SAMPLE // largest.in_features))
+    return _pays(rows, largest.in_features, torch.get_num_threads())
 
 
+@functools.cache
 @torch.inference_mode()
-def _pays(linear: nn.Linear) -> bool:
-    """Whether a pass over one row and one over six, added up, are faster with packed weights."""
-    weight = linear.weight[: max(1, _SAMPLE // linear.in_features)]
-    plain = nn.Linear(linear.in_features, len(weight), bias=False, device="meta")
-    plain.weight = nn.Parameter(weight, requires_grad=False)
+def _pays(out: int, width: int, threads: int) -> bool:
+    """Whether a pass over one row and one over six, added up, are faster with packed weights of a
+    layer [``out``, ``width``]. ``threads``: the measurement holds for so many alone."""
+    plain = nn.Linear(width, out, bias=False, device="meta")
+    plain.weight = nn.Parameter(torch.ones(out, width), requires_grad=False)
     packed = PackedLinear(plain)
-    inputs = [torch.randn(1, rows, linear.in_features) for rows in (1, 6)]
+    inputs = [torch.randn(1, rows, width) for rows in (1, 6)]
     return sum(_best(packed, x) for x in inputs) < sum(_best(plain, x) for x in inputs)
 
 

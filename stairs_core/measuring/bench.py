@@ -18,10 +18,13 @@ from ..text.tokens import read_references
 from ..traces.metrics import compare, fold, ideal_speedups
 from .baselines import against_transformers, gpt_fast
 from .race import race
-from .runner import WARM_UP_TOKENS, Runner
+from .runner import Runner
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
+
+_WARM_UP = 8
+"""Tokens that a peer writes off the clock, before it is timed."""
 
 Decoder = Callable[[list[int], int], list[int]]
 """A baseline with its pair: from prompt ids and a length to new ids."""
@@ -198,7 +201,7 @@ def _against(pair: Pair, prompt: str, peer: Decoder, new: int, row: Row) -> None
     alone = Settings("none", max_new_tokens=new, chat=pair.has_chat_template)
     plain = Runner(pair, prompt, alone)
     plain.warm_up()
-    peer(plain.prompt_ids, WARM_UP_TOKENS)
+    peer(plain.prompt_ids, _WARM_UP)
     for _ in plain.decode():
         pass
     expected = plain.recording().new_ids

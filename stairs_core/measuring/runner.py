@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
 
     from ..traces.pass_costs import PassCosts
 
-WARM_UP_TOKENS = 4
+_WARM_UP = 3
+"""Steps: one that reads the prompt, the first over its cache, and another."""
 _AROUND = 8
 """Tokens after a difference that noise is measured over too: a pass over it held as many."""
 
@@ -115,12 +117,12 @@ class Runner:
         return pass_timing.costs(self.pair, settings.backend, settings.numerics, drafts=drafts)
 
     def warm_up(self) -> None:
-        """Decodes a few tokens off the clock, since the first passes take longer than any other,
-        and on a GPU records all passes that the run may need (``cuda_graphs``)."""
-        limits = self._limits(WARM_UP_TOKENS)
-        length = self._limits(self.settings.max_new_tokens).length
-        with cuda_graphs.ahead(length, self._most + 1):
-            for _ in self._generate(self._new_recorder(), Clock(self.pair.device), limits):
+        """Makes the run's first steps off the clock, since the first passes of a shape take longer
+        than any other, and on a GPU records all passes that it may need (``cuda_graphs``)."""
+        limits = self._limits(self.settings.max_new_tokens)
+        with cuda_graphs.ahead(limits.length, self._most + 1):
+            steps = self._generate(self._new_recorder(), Clock(self.pair.device), limits)
+            for _ in islice(steps, _WARM_UP):
                 pass
 
     def decode(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Step]:

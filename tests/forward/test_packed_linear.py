@@ -20,7 +20,7 @@ def always(monkeypatch: pytest.MonkeyPatch):
     """Tiny matrices may not gain; what is computed has to be right all the same."""
     if not torch.backends.mkldnn.is_available():
         pytest.skip("this torch has no oneDNN")
-    monkeypatch.setattr(packed_linear, "_pays", lambda linear: True)
+    monkeypatch.setattr(packed_linear, "_pays", lambda *_: True)
 
 
 @pytest.mark.usefixtures("always")
@@ -68,7 +68,7 @@ def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch
     half = make_model().bfloat16()
     assert faster_pass.build(half, "auto", never) is half
     assert type(half.lm_head) is torch.nn.Linear
-    monkeypatch.setattr(packed_linear, "_pays", lambda linear: False)
+    monkeypatch.setattr(packed_linear, "_pays", lambda *_: False)
     slow = make_model()
     assert faster_pass.build(slow, "auto", never) is slow
     assert type(slow.lm_head) is torch.nn.Linear
