@@ -8,14 +8,16 @@ What happens on a click is in ``stairs_core/web/handlers.py``; what is drawn, in
 
 from __future__ import annotations
 
-import gc
 import os
 
+from stairs_core.importing import importing
 from stairs_core.quiet import hush
 
 hush()  # before any library is imported
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
-gc.disable()  # as in stairs_core.importing, until all is imported
+
+with importing():
+    import gradio as gr
 
 import functools
 import inspect
@@ -29,7 +31,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import gradio as gr
 from gradio.themes import Base
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
@@ -61,9 +62,6 @@ from stairs_core.web.request_limits import RequestLimits
 from stairs_core.web.security_headers import SecurityHeaders
 from stairs_core.web.sendable import sendable
 from stairs_core.web.widgets import Widget
-
-gc.freeze()
-gc.enable()
 
 PLOTLY = Path(str(find_spec("plotly").origin)).parent / "package_data" / "plotly.min.js"  # type: ignore[union-attr]
 RUNS = "runs"
