@@ -131,14 +131,8 @@ class CachedModel:
             return self._one_by_one(context, tokens, parents)[-last:]
         nodes = [*zip(tokens, parents, strict=True)]
         first = self._keep_tree(context, nodes, len(context) + len(tokens) - last)
-        seen = torch.from_numpy(token_trees.mask(len(context), parents, first))
-        places = torch.tensor(token_trees.positions(len(context), parents, 0))
-        out = self._forward(
-            torch.tensor([(context + tokens)[first:]]),
-            last,
-            position_ids=places[None, first:].to(self._model.device),
-            attention_mask=self._windows.masks(seen, places[first:], places, self._model),
-        )[0]
+        batch = torch.tensor([(context + tokens)[first:]])
+        out = self._forward(batch, last, (len(context), parents, first))[0]
         self._states.are_of(context, first, nodes)
         if self._cached:
             self._held, self._nodes = context[:], nodes
@@ -290,19 +284,31 @@ class CachedModel:
         self._states.cut(len(ids))
         return out[0, : len(ids)]
 
-    def _forward(self, batch: torch.Tensor, last: int, **where: Any) -> torch.Tensor:
-        """[rows, last, vocabulary]: one forward pass. If it is interrupted, the cache is left
-        empty, so that it never disagrees with ``_held``."""
+    def _placed(self, length: int, parents: Sequence[int], first: int) -> dict[str, Any]:
+        """The arguments that tell the model where a tree's tokens stand (``token_trees.mask``)."""
+        seen = torch.from_numpy(token_trees.mask(length, parents, first))
+        places = torch.tensor(token_trees.positions(length, parents, 0))
+        return {
+            "position_ids": places[None, first:].to(self._model.device),
+            "attention_mask": self._windows.masks(seen, places[first:], places, self._model),
+        }
+
+    def _forward(
+        self, batch: torch.Tensor, last: int, tree: cuda_graphs.Tree | None = None, **where: Any
+    ) -> torch.Tensor:
+        """[rows, last, vocabulary]: one forward pass, of a ``tree`` if one is given. If it is
+        interrupted, the cache is left empty, so that it never disagrees with ``_held``."""
         kv, self._kv = self._kv, None
         self._held, self._nodes = [], []
         if kv is not None and self._graphs is not None:
-            self._static = self._static or self._graphs.lend(self)
+            self._static = self._static or self._graphs.caches.lend(self)
             kv = self._static.ready(kv if kv.layers else None, batch.shape[1], self._states.layers)
-            if not where and len(batch) == 1 and self._static.takes(kv, batch.shape[1]):
-                logits, hidden = self._static.run(kv, batch[0], self._states.layers)
+            if not where and len(batch) == 1 and self._static.takes(kv, batch.shape[1], tree):
+                logits, hidden = self._static.run(kv, batch[0], self._states.layers, tree)
                 self._states.add(hidden)
                 self._kv = kv
                 return logits[None, -last:].clone()
+        where |= self._placed(*tree) if tree else {}
         with self._turned(), self._states.kept(self._model):
             out = self._model(
                 input_ids=batch.to(self._model.device),

@@ -4,8 +4,8 @@ A pass of a small model launches hundreds of kernels, and launching them takes a
 times as long as the GPU needs to read the weights. A graph is launched as one. It is bound to its
 shapes and addresses, so there is one for each number of tokens (``WIDTHS``; other numbers are
 padded) and for each length of cache that is read, in steps, and caches are lent again with the
-graphs recorded over them. Only chains of tokens after a text are replayed; prompts, trees, batches
-of rows and strict numerics run as they do without graphs, over the same buffers.
+graphs recorded over them. Only chains and trees of tokens after a text are replayed; prompts,
+batches of rows and strict numerics run as they do without graphs, over the same buffers.
 
 A graph is recorded when it is first needed. ``ahead`` records all that a run may need, so that this
 happens in its warm-up and not on its clock.
@@ -19,19 +19,19 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from . import static_llama
+from . import static_llama, token_trees
 from .fitted_draft import Fitted, Ids
 from .kv_cache import KV
-from .static_llama import StaticLlama
+from .static_llama import BITS, Branches, StaticLlama
 
 WIDTHS = (1, 2, 3, 5, 7, 9, 13, 17, 33)
 """Tokens of a pass that is replayed: those whose cost is measured (``pass_timing``)."""
 _STEP = 256
-"""Tokens between the lengths of cache that passes read; more for long texts (``_padded``)."""
+"""Tokens between the lengths of cache that passes read; more for long texts (``padded``)."""
 _KEPT = 4
 """Caches that are kept for later runs of a model."""
 
@@ -40,14 +40,18 @@ _GRAPHS: weakref.WeakKeyDictionary[Any, Graphs] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
-    """What a run may need: texts of so many tokens, passes over so many."""
+class Run:
+    """What a run may need: texts of so many tokens, passes over so many, and over trees or not."""
 
     length: int
     width: int
+    trees: bool
 
 
-_AHEAD: ContextVar[_Run | None] = ContextVar("ahead", default=None)
+_AHEAD: ContextVar[Run | None] = ContextVar("ahead", default=None)
+
+Tree = tuple[int, Sequence[int], int]
+"""The tokens of a tree from one on: the arguments of ``token_trees.bits``."""
 
 
 def fits(model: Any) -> bool:
@@ -80,14 +84,39 @@ def of(model: Any) -> Graphs | None:
 
 
 @contextlib.contextmanager
-def ahead(length: int, width: int) -> Iterator[None]:
+def ahead(length: int, width: int, *, trees: bool = True) -> Iterator[None]:
     """Inside, a pass over a cache records all graphs that texts of at most ``length`` tokens need
-    from there on, in passes over at most ``width`` tokens."""
-    token = _AHEAD.set(_Run(length, width))
+    from there on, in passes over at most ``width`` tokens; over ``trees`` too, if there are any."""
+    token = _AHEAD.set(Run(length, width, trees))
     try:
         yield
     finally:
         _AHEAD.reset(token)
+
+
+def run_ahead() -> Run | None:
+    """What ``ahead`` was told."""
+    return _AHEAD.get()
+
+
+T = TypeVar("T")
+
+
+class Lending(Generic[T]):
+    """Lends each borrower a thing of its own, for as long as it lives, and then lends it again."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._free: list[T] = []
+
+    def lend(self, borrower: Any) -> T:
+        thing = self._free.pop() if self._free else self._make()
+        weakref.finalize(borrower, self._take_back, thing).atexit = False
+        return thing
+
+    def _take_back(self, thing: T) -> None:
+        self._free.append(thing)
+        del self._free[:-_KEPT]
 
 
 class Graphs:
@@ -96,25 +125,33 @@ class Graphs:
 
     def __init__(self, forward: StaticLlama, recorder: Recorder, fit: Ids | None = None) -> None:
         self.forward, self.recorder, self.fit = forward, recorder, fit
-        device = forward.device
-        # What the graphs read: the tokens of a pass, and how many tokens are before them.
-        self.ids = torch.zeros(WIDTHS[-1], dtype=torch.long, device=device)
-        self.start = torch.zeros(1, dtype=torch.long, device=device)
-        self._free: list[StaticCache] = []
+        self.caches = Lending(lambda: StaticCache(self))
+        # What the graphs read: the tokens of a pass, and, in one tensor, how many tokens are before
+        # them and what ``Branches`` has of a tree.
+        self.ids = torch.zeros(WIDTHS[-1], dtype=torch.long, device=forward.device)
+        self._told = torch.zeros(2 + 2 * WIDTHS[-1], dtype=torch.long, device=forward.device)
+        self._told[1] = 1  # a token that sees nothing would put no numbers into the cache
+        self.start = self._told[:1]
 
-    def lend(self, borrower: Any) -> StaticCache:
-        """A cache for ``borrower`` alone, for as long as that lives."""
-        cache = self._free.pop() if self._free else StaticCache(self)
-        weakref.finalize(borrower, self._take_back, cache).atexit = False
-        return cache
+    def tell(self, start: int, tree: Tree | None) -> None:
+        """Where the next pass's tokens stand."""
+        if tree is None:
+            self.start.fill_(start)
+            return
+        place, rows = token_trees.bits(*tree)
+        rest = [0] * (WIDTHS[-1] - len(rows))
+        told = [start, place, *token_trees.positions(*tree), *rest, *rows, *rest]
+        self._told.copy_(torch.tensor(told))
 
-    def _take_back(self, cache: StaticCache) -> None:
-        self._free.append(cache)
-        del self._free[:-_KEPT]
+    def branches(self, width: int) -> Branches:
+        """The tree of a pass over so many tokens, as the graphs read it."""
+        positions, rows = self._told[2:].chunk(2)
+        return Branches(positions[:width], self._told[1:2], rows[:width])
 
 
-Key = tuple[int, int, tuple[int, ...]]
-"""Tokens of a pass, how much of the cache it reads, and the layers whose output is kept."""
+Key = tuple[int, int, tuple[int, ...], bool]
+"""Tokens of a pass, how much of the cache it reads, the layers whose output is kept, and whether
+the tokens are a tree's."""
 Result = tuple[torch.Tensor, torch.Tensor | None]
 
 
@@ -123,7 +160,7 @@ class StaticCache:
 
     def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
-        self._buffers: list[torch.Tensor] = []  # as ``StaticLlama.new_cache`` makes them
+        self._buffers: torch.Tensor | None = None  # as ``StaticLlama.new_cache`` makes them
         self._recorded: dict[Key, tuple[Any, Result]] = {}
 
     def ready(self, kv: KV | None, more: int, layers: Sequence[int]) -> KV:
@@ -133,48 +170,59 @@ class StaticCache:
         Records what the run that is being warmed up may need after them (see ``ahead``); its passes
         keep the output of ``layers``.
         """
-        run, length = _AHEAD.get(), 0 if kv is None else kv.get_seq_length()
-        if kv is not None and not kv.lies_in(self._buffers):
+        run, length = run_ahead(), 0 if kv is None else kv.get_seq_length()
+        if kv is not None and not self._holds(kv):
             return kv
         needed = max(length + more, run.length if run else 0) + WIDTHS[-1]
-        capacity = self._buffers[0].shape[1] if self._buffers else 0
-        if capacity < needed:
-            self._grow(max(_padded(needed), 2 * capacity), length)
-            kv = None
+        capacity = 0 if self._buffers is None else self._buffers.shape[2]
+        if self._buffers is None or capacity < needed:
+            self._buffers = self._grown(max(padded(needed), 2 * capacity), length)
+            self._recorded, kv = {}, None
         if run is not None:
             self._graphs.start.fill_(length)
-            for key in _keys(length + more, run, tuple(layers)):
-                self._recording(key)
+            for width, seen, tree in keys(length + more, run):
+                self._recording((width, seen, tuple(layers), tree))
         return KV.over(self._buffers, length) if kv is None else kv
 
-    def _grow(self, capacity: int, length: int) -> None:
-        """Takes larger buffers, and copies the first ``length`` tokens."""
-        old, self._recorded = self._buffers, {}
-        self._buffers = self._graphs.forward.new_cache(capacity)
-        for new, held in zip(self._buffers, old, strict=False):
-            new[:, :length] = held[:, :length]
+    def _holds(self, kv: KV) -> bool:
+        return self._buffers is not None and kv.lies_in(self._buffers)
 
-    def takes(self, kv: KV, tokens: int) -> bool:
+    def _grown(self, capacity: int, length: int) -> torch.Tensor:
+        """Larger buffers, with the first ``length`` tokens of the old ones."""
+        new = self._graphs.forward.new_cache(capacity)
+        if self._buffers is not None:
+            new[:, :, :length] = self._buffers[:, :, :length]
+        return new
+
+    def takes(self, kv: KV, tokens: int, tree: Tree | None = None) -> bool:
         """Whether a pass over so many tokens can be replayed: one that follows others."""
-        return 0 < tokens <= WIDTHS[-1] and kv.get_seq_length() > 0 and kv.lies_in(self._buffers)
+        start = kv.get_seq_length()
+        if tree is not None and start + tokens - min(tree[0], start) > BITS:
+            return False
+        return 0 < tokens <= WIDTHS[-1] and start > 0 and self._holds(kv)
 
-    def run(self, kv: KV, ids: torch.Tensor, layers: Sequence[int]) -> Result:
+    def run(
+        self, kv: KV, ids: torch.Tensor, layers: Sequence[int], tree: Tree | None = None
+    ) -> Result:
         """Logits [tokens, vocabulary] and hidden states [tokens, layers, width] after the text in
         ``kv``, which the tokens ``ids`` join. The next pass overwrites both."""
         graphs, tokens, length = self._graphs, len(ids), kv.get_seq_length()
         graphs.ids[:tokens].copy_(ids)
-        graphs.start.fill_(length)
-        width = _width(tokens)
-        graph, (logits, hidden) = self._recording((width, _padded(length + width), tuple(layers)))
+        graphs.tell(length, tree)
+        wide = width(tokens)
+        key = wide, padded(length + wide), tuple(layers), tree is not None
+        graph, (logits, hidden) = self._recording(key)
         graph.replay()
         kv.written(tokens)
         return logits[:tokens], None if hidden is None else hidden[:tokens]
 
     def _forward(self, key: Key) -> Result:
-        width, seen, layers = key
-        graphs, ids = self._graphs, self._graphs.ids[:width]
+        tokens, seen, layers, tree = key
+        graphs, ids = self._graphs, self._graphs.ids[:tokens]
         ids = graphs.fit.known(ids) if graphs.fit else ids
-        logits, hidden = graphs.forward(ids, graphs.start, self._buffers, seen, layers)
+        assert self._buffers is not None
+        branches = graphs.branches(tokens) if tree else None
+        logits, hidden = graphs.forward(ids, graphs.start, self._buffers, seen, layers, branches)
         return graphs.fit.fitted(logits) if graphs.fit else logits, hidden
 
     def _recording(self, key: Key) -> tuple[Any, Result]:
@@ -215,24 +263,25 @@ class Recorder:
 _recorder = functools.cache(Recorder)
 
 
-def _keys(length: int, run: _Run, layers: tuple[int, ...]) -> Iterator[Key]:
-    """Those of all passes that ``run`` may make after a text of ``length`` tokens."""
-    for width in WIDTHS[: WIDTHS.index(_width(run.width)) + 1]:
-        seen = _padded(length + width)
-        while seen <= _padded(run.length + width):
-            yield width, seen, layers
-            seen = _padded(seen + 1)
+def keys(length: int, run: Run) -> Iterator[tuple[int, int, bool]]:
+    """Of all passes that ``run`` may make after a text of ``length`` tokens: the tokens, how much
+    of the cache is read, and whether it is over a tree."""
+    for wide in WIDTHS[: WIDTHS.index(width(run.width)) + 1]:
+        seen = padded(length + wide)
+        while seen <= padded(run.length + wide):
+            yield from ((wide, seen, tree) for tree in ((False, True) if run.trees else (False,)))
+            seen = padded(seen + 1)
 
 
-def _width(tokens: int) -> int:
+def width(tokens: int) -> int:
     """Tokens of the pass that a pass over so many is padded to."""
     return next((w for w in WIDTHS if w >= tokens), WIDTHS[-1])
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
     """How much of a cache a pass that ends at ``length`` reads: at most a quarter more, or a step.
 
-    >>> [_padded(length) for length in (1, 257, 1025, 2049, 5000)]
+    >>> [padded(length) for length in (1, 257, 1025, 2049, 5000)]
     [256, 512, 1280, 2560, 5120]
     """
     step = max(_STEP, (1 << (length - 1).bit_length()) // 8)

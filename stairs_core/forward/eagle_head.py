@@ -21,6 +21,7 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from .hidden_states import spread
+from .kv_cache import Layer
 
 Tree = tuple[torch.Tensor, torch.Tensor]
 """Positions in the text [tokens] and a mask [tokens, keys]: which keys each token sees."""
@@ -146,6 +147,15 @@ class EagleHead(nn.Module):
         self.register_buffer("d2t", torch.zeros(shape.vocabulary, dtype=torch.long))
         self.register_buffer("t2d", torch.zeros(tokens, dtype=torch.bool))
         self.rotary = [LlamaRotaryEmbedding(shape.layer)]  # in a list: it is no part of files
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """One of its matrices, of the device and dtype of all."""
+        return self.fc.weight
+
+    def new_cache(self, borrower: Any) -> Layer:
+        """An empty cache of its keys and values, for ``borrower``."""
+        return Layer(whole_blocks=False)
 
     @property
     def layer(self) -> EagleLayer:

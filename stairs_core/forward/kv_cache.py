@@ -8,7 +8,7 @@ the checks, our own models and what was trained on a target use this file.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -27,12 +27,14 @@ class KV(Cache):
     def __init__(self, whole_blocks: bool = False) -> None:
         super().__init__(layers=[])
         self._whole_blocks = whole_blocks
+        self._over: torch.Tensor | None = None  # that all layers were put into
 
     @classmethod
-    def over(cls, buffers: Sequence[torch.Tensor], length: int) -> KV:
-        """A cache that lies in the given buffers, one a layer [2 * heads, capacity, head], keys
-        before values, and holds their first ``length`` tokens."""
+    def over(cls, buffers: torch.Tensor, length: int) -> KV:
+        """A cache that lies in the given buffers, [layers, 2 * heads, capacity, head], keys before
+        values, and holds their first ``length`` tokens."""
         kv = cls()
+        kv._over = buffers
         for buffer in buffers:
             layer = Layer(whole_blocks=False)
             layer.keys, layer.values = buffer[None].chunk(2, 1)
@@ -40,9 +42,9 @@ class KV(Cache):
             kv.layers.append(layer)
         return kv
 
-    def lies_in(self, buffers: Sequence[torch.Tensor]) -> bool:
+    def lies_in(self, buffers: torch.Tensor) -> bool:
         """Whether it still lies in these buffers: it leaves them when it grows, or for a batch."""
-        return bool(buffers) and self.layers[0].buffers[0].data_ptr() == buffers[0].data_ptr()
+        return self.layers[0].buffers[0].data_ptr() == buffers.data_ptr()
 
     def written(self, tokens: int) -> None:
         """So many tokens were written to the buffers, after the others."""
@@ -80,11 +82,18 @@ class KV(Cache):
     def gather(self, start: int, places: list[int]) -> None:
         """Keeps the first ``start`` tokens and, after them, those at ``places``."""
         end = start + len(places)
-        moves = places != [*range(start, end)]
         for layer in self._written:
             layer.length = end
-            for buffer in layer.buffers if moves else ():
-                buffer[:, :, start:end] = buffer[:, :, places]
+        if places != [*range(start, end)] and self._written:
+            index = torch.tensor(places, device=self._written[0].buffers[0].device)
+            for buffer in self._buffers():
+                buffer[..., start:end, :] = buffer.index_select(-2, index)
+
+    def _buffers(self) -> Iterable[torch.Tensor]:
+        """All keys and values, in as few tensors as there are."""
+        if self._over is not None and self.lies_in(self._over):
+            return [self._over]
+        return [buffer for layer in self._written for buffer in layer.buffers]
 
     def stretch(self, length: int, loud: int) -> None:
         """Repeats the content to ``length`` tokens, for try-outs beyond a sliding window.

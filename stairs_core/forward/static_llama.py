@@ -10,6 +10,7 @@ product; and keys and values are rotated and written together, the values by an 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,20 @@ def fits(model: Any) -> bool:
     return is_plain(model, (*FAMILIES, QWEN3))
 
 
+BITS = 63
+"""The most places that a tree's tokens may differ in: the bits of a number, but for its sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """A tree's tokens: their positions in the text, ``rows`` [tokens] each, and which places of the
+    cache each sees: those before ``place`` [1], and that + j where bit j of its number is set."""
+
+    positions: torch.Tensor
+    place: torch.Tensor
+    rows: torch.Tensor
+
+
 class StaticLlama:
     """The pass of one model, for which ``fits`` holds."""
 
@@ -44,29 +59,32 @@ class StaticLlama:
         rows, self._spread = output_rows(model.lm_head)
         self._norm, self._lm_head = model.model.norm.weight, rows.weight
 
-    def new_cache(self, capacity: int) -> list[torch.Tensor]:
-        """Per layer [2 * heads, capacity, head]: its keys, then its values. Zeros, since masked
-        entries must not be NaN."""
-        shape = 2 * self._kv_heads, capacity, self._head
-        return [torch.zeros(shape, dtype=self.dtype, device=self.device) for _ in self._layers]
+    def new_cache(self, capacity: int) -> torch.Tensor:
+        """[layers, 2 * heads, capacity, head]: of each layer its keys, then its values. Zeros,
+        since masked entries must not be NaN."""
+        shape = len(self._layers), 2 * self._kv_heads, capacity, self._head
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
 
     def __call__(
         self,
         ids: torch.Tensor,
         start: torch.Tensor,
-        cache: Sequence[torch.Tensor],
+        cache: torch.Tensor,
         seen: int,
         layers: Sequence[int] = (),
+        tree: Branches | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits [tokens, vocabulary], and the output of ``layers``, [tokens, layers, width] (None
         for no layers), each layer named by how many have run.
 
         ``ids``: [tokens]. ``start``: [1], how many tokens the cache holds; theirs come after.
         ``cache``: as ``new_cache`` makes it. ``seen``: how much of it the pass reads; a mask hides
-        what comes after each token. ``start`` + tokens must not be more than ``seen``.
+        what comes after each token, or is not on its branch of ``tree``. ``start`` + tokens must
+        not be more than ``seen``.
         """
         places = start + torch.arange(len(ids), device=ids.device)
-        mask, turns = self._mask(places, seen), self._turns(places)
+        turns = self._turns(places if tree is None else tree.positions)
+        mask = self._mask(places, seen, tree)
         x = F.embedding(ids, self._embedding)
         found = {}
         for number, (layer, held) in enumerate(zip(self._layers, cache, strict=True), 1):
@@ -85,9 +103,14 @@ class StaticLlama:
         logits = F.linear(F.rms_norm(x, x.shape[-1:], self._norm, self._eps), self._lm_head)
         return self._spread(logits), torch.stack([found[n] for n in layers], 1) if layers else None
 
-    def _mask(self, places: torch.Tensor, seen: int) -> torch.Tensor:
+    def _mask(self, places: torch.Tensor, seen: int, tree: Branches | None) -> torch.Tensor:
         """[1, 1, groups * tokens, seen]: 0 for what a query may read, else -inf."""
-        hidden = torch.arange(seen, device=places.device) > places[:, None]
+        keys = torch.arange(seen, device=places.device)
+        if tree is None:
+            hidden = keys > places[:, None]
+        else:
+            gap = keys - tree.place
+            hidden = (gap >= 0) & ((tree.rows[:, None] >> gap.clamp(0, BITS)) & 1 == 0)
         mask = torch.zeros(hidden.shape, dtype=self.dtype, device=places.device)
         return mask.masked_fill_(hidden, float("-inf")).repeat(self._groups, 1)[None, None]
 

@@ -91,6 +91,22 @@ def mask(length: int, parents: Sequence[int], first: int) -> np.ndarray:
     return np.concatenate([text, nodes[max(first - length, 0) :]])
 
 
+def bits(length: int, parents: Sequence[int], first: int) -> tuple[int, list[int]]:
+    """The same mask in numbers: a place, before which the rows from ``first`` on see everything,
+    and for each row a number whose bit j says whether it sees the token at that place + j.
+
+    >>> [bin(row) for row in bits(2, [-1, 0, -1], first=1)[1]]
+    ['0b1', '0b11', '0b111', '0b1001']
+    """
+    place = min(first, length)
+    text = (1 << (length - place)) - 1
+    nodes: list[int] = []
+    for i, parent in enumerate(parents):
+        nodes.append((nodes[parent] if parent >= 0 else text) | 1 << (length - place + i))
+    rows = [(2 << (at - place)) - 1 for at in range(first, length)]
+    return place, [*rows, *nodes[max(first - length, 0) :]]
+
+
 def positions(length: int, parents: Sequence[int], first: int) -> list[int]:
     """Position ids of the tokens from ``first`` on: in the tree, the text's length plus the depth.
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..forward import hidden_states, lean_eagle
+from ..forward import hidden_states, lean_eagle, static_eagle
 from ..forward.eagle_head import EagleHead
 from . import eagle_format, heads
 
-Runs = EagleHead | lean_eagle.LeanEagle
+Runs = EagleHead | lean_eagle.LeanEagle | static_eagle.StaticEagle
 _READY: WeakKeyDictionary[Any, tuple[Any, Runs, EagleHead]] = WeakKeyDictionary()
 """For a target: which file its head was read from, the head as it runs, and as it was read."""
 
@@ -22,9 +22,14 @@ def ready(target: Any, name: str) -> tuple[Runs, EagleHead]:
     known = _READY.get(target)
     if known is None or known[0] != found.stamp:
         module = opened(found, target)
-        runs = lean_eagle.LeanEagle(module) if lean_eagle.fits(module, target) else module
-        known = _READY[target] = found.stamp, runs, module
+        known = _READY[target] = found.stamp, _quicker(module, target), module
     return known[1:]
+
+
+def _quicker(module: EagleHead, target: Any) -> Runs:
+    if lean_eagle.fits(module, target):
+        return lean_eagle.LeanEagle(module)
+    return static_eagle.build(module, target)
 
 
 def opened(found: heads.Head, target: Any) -> EagleHead:

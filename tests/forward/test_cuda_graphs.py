@@ -56,6 +56,36 @@ def test_the_logits_are_the_models_own(changes: dict, device: str):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_a_trees_logits_are_the_models_own(device: str):
+    """Whole, grown by some tokens, after the text went on along a branch, and too wide for bits."""
+    stock = make_model(layers=3).to(device)
+    ours, theirs = CachedModel(with_graphs(stock)), CachedModel(stock)
+    text, parents = [*range(3, 43)], [-1, 0, -1, 2, 0, 4]
+    tokens = [100 + i for i in range(len(parents))]
+    for lane in (ours, theirs):
+        lane.read_layers([1, 3])
+        lane.logits(text, 1)
+    goes_on = [*text, 50, 51]
+    branch = [*goes_on, 102, 103]
+    wide = [i % 320 for i in range(40)]
+    for context, more, follow, last in (
+        (text, tokens[:3], parents[:3], 4),
+        (text, tokens, parents, 3),  # only those that are new
+        (goes_on, tokens, parents, 7),  # with two of the text
+        (branch, tokens, parents, 7),  # of which two were in the tree, not side by side
+        (branch, wide[:30], [-1] * 30, 31),
+        ([*branch, 5], wide[:32], [*range(-1, 31)], 33),
+        ([*branch, 5], wide, [*range(-1, 31), *[31] * 8], 8),
+    ):
+        a, b = (lane.tree(context, more, follow, last) for lane in (ours, theirs))
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4), (context, last)
+        a, b = (lane.hidden(context, [more[0]], len(context) - 1) for lane in (ours, theirs))
+        assert a is not None
+        assert b is not None
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_families_logits_are_their_own(kind, device: str):
     sizes = {"hidden_size": 48, "num_hidden_layers": 2, "intermediate_size": 64, "head_dim": 8}
@@ -106,19 +136,18 @@ def test_a_draft_over_another_vocabulary_is_fitted(device: str):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_chain_after_a_text_is_a_static_pass_and_nothing_else_is(monkeypatch, device: str):
+def test_what_follows_a_text_is_a_static_pass_and_nothing_else_is(monkeypatch, device: str):
     """Without this, the others would hold if nothing were replayed at all."""
-    passes: list[tuple[int, int]] = []
+    passes: list[tuple[int, int, bool]] = []
     run = StaticLlama.__call__
 
-    def noted(self, ids, start, cache, seen, layers=()):
-        passes.append((len(ids), seen))
-        return run(self, ids, start, cache, seen, layers)
+    def noted(self, ids, start, cache, seen, layers=(), tree=None):
+        passes.append((len(ids), seen, tree is not None))
+        return run(self, ids, start, cache, seen, layers, tree)
 
     monkeypatch.setattr(StaticLlama, "__call__", noted)
     lane = CachedModel(with_graphs(make_model().to(device)))
     lane.logits([*range(200)], 1)  # a prompt
-    lane.tree([*range(200)], [3, 4], [-1, -1], 3)
     lane.stairs([*range(200)], [3], [-1])
     assert passes == []
     lane = CachedModel(with_graphs(make_model().to(device)))
@@ -128,11 +157,13 @@ def test_a_chain_after_a_text_is_a_static_pass_and_nothing_else_is(monkeypatch, 
     lane.write([*range(230)], 3, GREEDY)  # 23 of the text, then one and one
     lane.logits([*range(258)], 1)  # 28, and the padding ends beyond 256
     lane.logits([*range(300)], 1)  # 42: more than a pass takes
-    once = [(1, 256), (7, 256), (33, 256), (33, 512)]
+    lane.tree([*range(300)], [3, 4], [-1, -1], 3)
+    lane.tree([*range(301)], [3] * 40, [-1] * 40, 41)  # likewise
+    once = [(1, 256, False), (7, 256, False), (33, 256, False), (33, 512, False), (3, 512, True)]
     assert [*dict.fromkeys(passes)] == once
-    # Recorded five times, since the cache grew at 230 tokens; each runs twice, on a GPU before and
+    # Recorded six times, since the cache grew at 230 tokens; each runs twice, on a GPU before and
     # while it is recorded. A replay runs the pass again on a CPU alone: once, of one token.
-    assert len(passes) == (11 if device == "cpu" else 10)
+    assert len(passes) == (13 if device == "cpu" else 12)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +257,7 @@ def test_weights_are_in_memory_once():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("drafter", "k"), [("model", 4), ("lookup", 12)])
+@pytest.mark.parametrize(("drafter", "k"), [("model", 4), ("lookup", 12), ("eagle-tree", 4)])
 def test_a_race_records_nothing_on_its_clock(on, monkeypatch, device, drafter, k):
     _, pair = on(device)
     settings = [Settings(drafter=d, k=k, max_new_tokens=40) for d in ("none", drafter)]

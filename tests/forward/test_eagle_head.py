@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 from dataclasses import replace
 
 import pytest
 import torch
 from elsewhere import placed
+from graph_standin import Recorder
 from heads import make_eagle
 from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from stairs_core.errors import InputError
+from stairs_core.forward import cuda_graphs, static_eagle
 from stairs_core.forward.cached_eagle import CachedEagle
 from stairs_core.forward.hidden_states import embedding
 from stairs_core.forward.lean_eagle import LeanEagle
+from stairs_core.forward.static_eagle import StaticEagle
 from stairs_core.models import eagle_format, eagle_heads, heads
 from stairs_core.training.heads import eagle as training
 
@@ -68,6 +73,49 @@ def test_the_lean_pass_gives_the_same(tiny_pair, monkeypatch, changes, table):
     features, more = torch.randn(len(TEXT) - 1, 3, 32), [8, 250, 8]
     ours = drafted(LeanEagle(head), features, more)
     torch.testing.assert_close(ours, drafted(head, features, more), atol=1e-5, rtol=1e-4)
+
+
+def static(head) -> StaticEagle:
+    """The head with graphs: recorded by a GPU or, on a CPU, by a stand-in."""
+    graphs = cuda_graphs.Recorder if head.weight.device.type == "cuda" else None
+    return StaticEagle(head, graphs(head.weight.device) if graphs else Recorder())
+
+
+@pytest.mark.parametrize("changes", OPTIONS)
+def test_replayed_passes_give_the_same(tiny_pair, changes):
+    """In chains, in trees, over a text that outgrows its cache, and over a cache lent again."""
+    head, _ = head_of(tiny_pair.target, **changes)
+    ours = static(head)
+    text = [i % 320 for i in range(7, 300)]
+    for length in (280, 40):
+        features, lanes = torch.randn(len(text), 3, 32), (CachedEagle(ours), CachedEagle(head))
+        for start, end in ((0, 5), (5, 7), (7, length), (length, length + 1)):
+            for lane in lanes:
+                lane.take(features[start:end], end)
+            rows = [lane.logits(text[: end + 1]) for lane in lanes]
+            torch.testing.assert_close(*rows, atol=1e-5, rtol=1e-4)
+            for level in (([8, 30], [-1, -1]), ([250, 9, 8], [1, 0, 1]), ([77], [3])):
+                rows = [lane.branches(*level) for lane in lanes]
+                torch.testing.assert_close(*rows, atol=1e-5, rtol=1e-4)
+            for lane in lanes:
+                assert lane.logits(text[: end + 1]) is None  # its features were read
+        del lanes, lane
+        gc.collect()
+    assert len(ours._caches._free) == 1
+    more = [8, 250, 8]
+    rows = [drafted(run, features[: len(TEXT) - 1], more) for run in (ours, head)]
+    torch.testing.assert_close(*rows, atol=1e-5, rtol=1e-4)
+
+
+def test_a_target_with_graphs_has_them_for_its_head(tiny_pair, monkeypatch):
+    head, _ = head_of(tiny_pair.target)
+    twin = copy.deepcopy(tiny_pair.target)
+    assert static_eagle.build(head, twin) is head
+    recorder = None if twin.device.type == "cuda" else Recorder()
+    cuda_graphs.attach(twin, recorder)
+    assert isinstance(static_eagle.build(head, twin), StaticEagle)
+    monkeypatch.setattr(StaticEagle, "run", lambda *_, **__: 1 / 0)
+    assert static_eagle.build(head, twin) is head
 
 
 def test_a_text_of_which_features_are_missing_is_not_guessed(tiny_pair):

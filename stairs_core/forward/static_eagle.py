@@ -1,0 +1,189 @@
+"""An EAGLE-3 head's pass, replayed as CUDA graphs: what ``cuda_graphs`` is to a model.
+
+It is ``EagleHead``'s own pass, recorded over a cache that stays where it is. Passes that follow
+others in the cache are replayed, chains and trees; a prompt is read as without graphs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from . import cuda_graphs
+from .cuda_graphs import WIDTHS, Lending, Run, padded, run_ahead, width
+from .eagle_head import EagleHead, Tree
+from .kv_cache import Layer
+from .tryouts import agree, tried
+
+Outputs = tuple[torch.Tensor, torch.Tensor]
+"""What a step gives: outputs [n, width] and logits [n, vocabulary]."""
+
+
+def build(head: EagleHead, target: Any) -> EagleHead | StaticEagle:
+    """The head with graphs where the target has them, if its logits are the same with them."""
+    graphs = cuda_graphs.of(target)
+    if graphs is None:
+        return head
+    static = StaticEagle(head, graphs.recorder)
+    expected, found = (tried(lambda h=h: _logits(h)) for h in (head, static))
+    return static if agree(found, expected) else head
+
+
+@torch.inference_mode()
+def _logits(head: EagleHead | StaticEagle) -> torch.Tensor:
+    """[6, vocabulary]: after a prompt, a chain, and each token of a tree."""
+    borrower = _Borrower()
+    cache, like = head.new_cache(borrower), head.combine(_features(head, 5))
+    ids = torch.arange(5, device=like.device)
+    _, first = head.step(ids[:3], like[:3], cache)
+    out, second = head.step(ids[:2], like[3:], cache)
+    places = torch.tensor([5, 5, 6, 6], device=like.device)
+    mask = torch.ones(4, 9, dtype=torch.bool, device=like.device)
+    mask[:, 5:] = torch.eye(4, dtype=torch.bool, device=like.device)
+    mask[2, 5] = mask[3, 6] = True
+    _, third = head.step(ids[:4], out.expand(4, -1), cache, (places, mask))
+    return torch.cat([first, second, third])
+
+
+class _Borrower:
+    """Has a cache for as long as it lives."""
+
+
+def _features(head: EagleHead | StaticEagle, tokens: int) -> torch.Tensor:
+    """[tokens, layers, feature width]: some that differ."""
+    shape, weight = head.shape, head.weight
+    size = tokens, len(shape.features), shape.feature_width
+    numbers = torch.arange(tokens * size[1] * size[2], device=weight.device)
+    return torch.sin(numbers.float()).view(size).to(weight.dtype)
+
+
+class StaticEagle:
+    """Called like the head that it was made from."""
+
+    def __init__(self, head: EagleHead, recorder: cuda_graphs.Recorder) -> None:
+        self.head, self.shape, self.weight = head, head.shape, head.weight
+        self._recorder = recorder
+        self._caches = Lending(lambda: _Cache(self))
+        # What the graphs read of a pass.
+        device, most = self.weight.device, WIDTHS[-1]
+        self._ids = torch.zeros(most, dtype=torch.long, device=device)
+        self._hidden = torch.zeros(most, self.shape.width, dtype=self.weight.dtype, device=device)
+        self.start = torch.zeros(1, dtype=torch.long, device=device)
+        self._places = torch.zeros(most, dtype=torch.long, device=device)
+
+    def combine(self, features: torch.Tensor) -> torch.Tensor:
+        """As ``EagleHead.combine``."""
+        return self.head.combine(features)
+
+    def new_cache(self, borrower: Any) -> Any:
+        """An empty cache for ``borrower``, for as long as that lives, with the graphs recorded that
+        the run needs which is being warmed up (``cuda_graphs.ahead``)."""
+        cache = self._caches.lend(borrower)
+        cache.length = 0
+        if run := run_ahead():
+            cache.record(run)
+        return cache
+
+    def step(
+        self, ids: torch.Tensor, hidden: torch.Tensor, cache: Any, tree: Tree | None = None
+    ) -> Outputs:
+        """As ``EagleHead.step``; ``cache``: from ``new_cache``."""
+        tokens, start = len(ids), cache.length
+        cache.reserve(start + tokens)
+        if tokens > WIDTHS[-1] or not start:
+            return self.head.step(ids, hidden, cache, tree)
+        self._ids[:tokens].copy_(ids)
+        self._hidden[:tokens].copy_(hidden)
+        self.start.fill_(start)
+        if tree is not None:
+            self._places[:tokens].copy_(tree[0])
+            cache.show(tree[1])
+        out, logits = cache.replay(tokens, chain=tree is None)
+        cache.length = start + tokens
+        rows = slice(tokens - 1 if tree is None else 0, tokens)
+        return out[rows].clone(), logits[rows].clone()
+
+    def run(self, tokens: int, cache: _Cache, seen: int, *, chain: bool) -> Outputs:
+        """The pass that is recorded: over so many tokens, which see so much of the cache."""
+        slots = self.start + torch.arange(tokens, device=self.start.device)
+        if chain:
+            places = slots
+            mask = torch.arange(seen, device=slots.device) <= slots[:, None]
+        else:
+            places, mask = self._places[:tokens], cache.mask[:tokens, :seen]
+        view: Any = _Written(cache, slots, seen)
+        return self.head.step(self._ids[:tokens], self._hidden[:tokens], view, (places, mask))
+
+    def record(self, cache: _Cache, tokens: int, seen: int, *, chain: bool) -> tuple[Any, Outputs]:
+        return self._recorder.record(lambda: self.run(tokens, cache, seen, chain=chain))
+
+
+class _Written:
+    """A cache as a recorded pass sees it: what is new goes to the places that a tensor names."""
+
+    length = 0
+
+    def __init__(self, cache: Layer, slots: torch.Tensor, seen: int) -> None:
+        self._cache, self._slots, self._seen = cache, slots, seen
+
+    def update(self, *new: torch.Tensor) -> list[torch.Tensor]:
+        """Keys and values, [rows, heads, tokens, head]: those that the pass sees."""
+        for buffer, written in zip(self._cache.buffers, new, strict=True):
+            buffer.index_copy_(2, self._slots, written)
+        return [buffer[:, :, : self._seen] for buffer in self._cache.buffers]
+
+
+class _Cache(Layer):
+    """Keys and values in buffers that stay where they are, and the graphs that use them."""
+
+    def __init__(self, head: StaticEagle) -> None:
+        super().__init__(whole_blocks=False)
+        self._head = head
+        self._recorded: dict[tuple[int, int, bool], tuple[Any, Outputs]] = {}
+        self.mask = torch.zeros(0, 0, dtype=torch.bool)  # [tokens, capacity]: a tree's
+        self.reserve(0)
+
+    def reserve(self, length: int) -> None:
+        """Makes room for a text of ``length`` tokens and a pass after it."""
+        needed = length + WIDTHS[-1]
+        if needed <= self.mask.shape[1]:
+            return
+        capacity = max(padded(needed), 2 * self.mask.shape[1])
+        like, old = self._head.weight, (self.buffers if self.is_initialized else ())
+        attention = self._head.head.layer.self_attn
+        shape = 1, attention.kv_heads, capacity, attention.head
+        self.keys, self.values = (torch.zeros(shape).to(like) for _ in range(2))
+        self.is_initialized, self._recorded = True, {}
+        for new, held in zip(self.buffers, old, strict=False):
+            new[:, :, : self.length] = held[:, :, : self.length]
+        # The padding of a pass must see something, or what it writes is no numbers.
+        self.mask = torch.zeros(WIDTHS[-1], capacity, dtype=torch.bool, device=like.device)
+        self.mask[:, 0] = True
+
+    def show(self, mask: torch.Tensor) -> None:
+        """Which keys each token of the next pass sees, [tokens, keys]; the first of them always."""
+        rows, keys = mask.shape
+        self.mask[:rows, keys:] = False
+        self.mask[:rows, :keys] = mask
+
+    def replay(self, tokens: int, *, chain: bool) -> Outputs:
+        """The pass over the tokens that were handed over; the next one overwrites it."""
+        wide = width(tokens)
+        graph, outputs = self._recording((wide, padded(self.length + wide), chain))
+        graph.replay()
+        return outputs
+
+    @torch.inference_mode()
+    def record(self, run: Run) -> None:
+        """All that a run may need, over an empty text."""
+        self.reserve(run.length)
+        self._head.start.fill_(0)
+        for tokens, seen, tree in cuda_graphs.keys(1, run):
+            self._recording((tokens, seen, not tree))
+
+    def _recording(self, key: tuple[int, int, bool]) -> tuple[Any, Outputs]:
+        if key not in self._recorded:
+            tokens, seen, chain = key
+            self._recorded[key] = self._head.record(self, tokens, seen, chain=chain)
+        return self._recorded[key]
