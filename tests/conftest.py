@@ -29,7 +29,7 @@ OPTIONAL = "gradio|plotly|gguf|playwright|mcp|spaces|axe_playwright_python"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run what takes minutes")
-    parser.addoption("--device", default="cpu", help="where tests run: cpu, cuda, or pretend")
+    parser.addoption("--device", default="cpu", help="where tests run: cpu or cuda")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ when the text goes on.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from ..protocols import Outcome
@@ -73,13 +74,13 @@ class CachedEagle:
         device, held = self._outputs.device, len(self._above)
         own = [self._above[p] if p >= 0 else [] for p in parents]
         self._above += [[*branch, held + i] for i, branch in enumerate(own)]
-        mask = torch.zeros(len(tokens), self._read + len(self._above), dtype=torch.bool)
+        mask = np.zeros((len(tokens), self._read + len(self._above)), dtype=bool)
         mask[:, : self._read] = True
         for i, branch in enumerate(self._above[held:]):
             mask[i, [self._read + at for at in branch]] = True
         places = torch.tensor([self._read + len(branch) for branch in own], device=device)
         hidden = self._outputs[[p + 1 for p in parents]]
-        tree = places, mask.to(device)
+        tree = places, torch.from_numpy(mask).to(device)
         out, logits = self._head.step(
             torch.tensor(tokens, device=device), hidden, self._cache, tree
         )

@@ -2,8 +2,7 @@
 
 Values stay those of the CPU, where random ones are drawn. Our own pass, which only a CPU has, is
 the stock one there. A pair that a test loads on the CPU, in
-whatever dtype is usual there, is loaded on the device in float32. ``pretend`` is a device for
-machines without one (see ``pretend_cuda``).
+whatever dtype is usual there, is loaded on the device in float32.
 """
 
 from __future__ import annotations
@@ -31,16 +30,13 @@ def install(name: str) -> None:
     """From now on, in this process, tests run on the device ``name``."""
     global DEVICE
     import torch
+    from torch.utils._device import _device_constructors
 
     from stairs_core.forward.lean_eagle import LeanEagle
     from stairs_core.forward.lean_llama import LeanLlama
     from stairs_core.models import devices
 
-    if name == "pretend":
-        import pretend_cuda
-
-        pretend_cuda.install()
-    DEVICE = "cuda" if name == "pretend" else name
+    DEVICE = name
     usual = devices.placement
 
     def placement(device_name: str, dtype_name: str) -> devices.Placement:
@@ -49,10 +45,15 @@ def install(name: str) -> None:
         return usual(DEVICE, "float32" if dtype_name == "auto" else dtype_name)
 
     devices.placement = placement
+    # ``with torch.device("meta")``, where transformers makes what it loads, names these functions.
+    # It must know them from before, or buffers are left uninitialised.
+    _device_constructors()
     for lean in (LeanLlama, LeanEagle):
         lean.__new__ = staticmethod(functools.partial(_unpacked, lean))
     for maker in _NAMES.split():
         setattr(torch, maker, _made(getattr(torch, maker)))
+    with torch.device("meta"):
+        assert torch.empty(0).is_meta
 
 
 def _unpacked(lean: type, cls: type, model: Any, *_: Any, **__: Any) -> Any:
@@ -79,6 +80,6 @@ def _made(maker: Any) -> Any:
 
 _SAVING = {
     str(Path(__file__).with_name(f"{name}.py"))
-    for name in ("elsewhere", "families", "gguf_files", "heads", "pretend_cuda", "tiny_models")
+    for name in ("elsewhere", "families", "gguf_files", "heads", "tiny_models")
 }
 """Helpers whose tensors stay on the CPU, where random ones fill models."""

@@ -179,6 +179,7 @@ def test_quantised_weights_need_their_library(tiny_pair_dir, monkeypatch):
     assert str(caught.value).endswith(".")
 
 
+@pytest.mark.cpu
 def test_quantised_weights_are_asked_for(tiny_pair_dir, monkeypatch):
     monkeypatch.setattr(devices, "find_spec", lambda name: True)
     for name, bits in (("int8", (True, False)), ("int4", (False, True))):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from elsewhere import placed
 from tiny_models import make_model
 
 from stairs_core.cli.main import main
@@ -26,7 +27,7 @@ def test_the_logits_are_the_small_models(tied: bool, size: Size):
     assert len(wide.model.layers) == size.layers
     ids = torch.arange(60).view(2, 30)
     with torch.inference_mode():
-        ours, theirs = wide(ids).logits, small(ids).logits
+        ours, theirs = placed(wide)(ids).logits, small(ids).logits
     assert torch.allclose(ours, theirs, atol=2e-4, rtol=1e-4)
     read = wide.model.layers[-1].mlp.gate_proj.weight
     assert (read != 0).all()
