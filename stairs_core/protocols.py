@@ -22,7 +22,7 @@ class Proposal:
     were copied from. ``probe``: how many of the last tokens are not guesses; the target reads them
     only so that the drafter gets its logits there. ``rows``: [vocabulary] for each guess, the
     draft's logits that it was chosen from, for the trace; None where no model gave logits over the
-    target's vocabulary.
+    target's vocabulary. ``columns``: the target's ids of their entries, where these are not all.
 
     >>> tree = Proposal([5, 8, 6], parents=[-1, -1, 0])  # 5 or 8 follows the text; 6 follows 5
     >>> [tree.branch(row) for row in range(4)]
@@ -36,6 +36,7 @@ class Proposal:
     origins: list[Origin] | None = None
     probe: int = 0
     rows: list[torch.Tensor] | None = None
+    columns: torch.Tensor | None = None
 
     @property
     def guesses(self) -> list[int]:
@@ -112,9 +113,14 @@ LazyIds = Callable[[], list[int]]
 
 
 class Sampler(Protocol):
-    """Chooses tokens from logits, for the draft and for the target."""
+    """Chooses tokens from logits, for the draft and for the target.
+
+    ``narrows``: given the logits of some tokens alone, it says of them what it would say were all
+    others -inf.
+    """
 
     exactness: str
+    narrows: bool
 
     def probs(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
         """[n, vocabulary]: the distribution of the next token of each of n texts."""

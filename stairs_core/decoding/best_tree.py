@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -18,9 +19,9 @@ from ..protocols import Proposal, Sampler
 
 @dataclass(slots=True)
 class Node:
-    """A token of the tree. ``probability``: of its whole branch. ``row``: [vocabulary], the draft's
-    logits that it was chosen from. ``at``: its index among the tokens that the draft has read; None
-    for one not read yet."""
+    """A token of the tree. ``probability``: of its whole branch. ``row``: the draft's logits that
+    it was chosen from. ``at``: its index among the tokens that the draft has read; None for one not
+    read yet."""
 
     token: int
     parent: Node | None
@@ -51,21 +52,25 @@ def grow(
     ends: Collection[int],
     first: torch.Tensor,
     rows: Rows,
+    columns: torch.Tensor | None = None,
 ) -> Proposal:
     """The ``k`` >= 1 tokens with the highest probability of being reached. ``first`` [1,
-    vocabulary]: the draft's logits after the text; no token follows one of ``ends``."""
-    best = _successors(context, [None], first, sampler, k)
+    vocabulary]: the draft's logits after the text; no token follows one of ``ends``. ``columns``:
+    the ids of the logits' entries where these are not all, for a sampler that ``narrows``."""
+    successors = partial(_successors, context, sampler, k, columns)
+    best = successors([None], first)
     read: list[Node] = []
     while new := _promising(best, k, ends):
         for node in new:
             node.at = len(read)
             read.append(node)
-        best += _successors(context, new, rows(read, len(new)), sampler, k)
+        best += successors(new, rows(read, len(new)))
         # Stable, so that a token comes after its parent, which is never less likely.
         best = sorted(best, key=lambda node: -node.probability)[:k]
     places = {id(node): i for i, node in enumerate(best)}
     parents = [places.get(id(node.parent), -1) for node in best]
-    return Proposal([n.token for n in best], "", parents, rows=[n.row for n in best])
+    tokens, logits = [n.token for n in best], [n.row for n in best]
+    return Proposal(tokens, "", parents, rows=logits, columns=columns)
 
 
 def _promising(best: list[Node], k: int, ends: Collection[int]) -> list[Node]:
@@ -77,14 +82,16 @@ def _promising(best: list[Node], k: int, ends: Collection[int]) -> list[Node]:
 
 def _successors(
     context: list[int],
-    nodes: list[Node] | list[None],
-    rows: torch.Tensor,
     sampler: Sampler,
     k: int,
+    columns: torch.Tensor | None,
+    nodes: list[Node] | list[None],
+    rows: torch.Tensor,
 ) -> list[Node]:
     texts = [context + node.branch if node else context for node in nodes]
     probs = sampler.probs(texts, rows).topk(min(k, rows.shape[-1]), dim=-1)
-    best = zip(nodes, rows, probs.indices.tolist(), probs.values.tolist(), strict=True)
+    ids = probs.indices if columns is None else columns[probs.indices]
+    best = zip(nodes, rows, ids.tolist(), probs.values.tolist(), strict=True)
     found = []
     for node, row, tokens, values in best:
         so_far = node.probability if node else 1.0

@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from ..errors import NoNumbers
+from ..forward.hidden_states import spread
 from ..protocols import Acceptance, Outcome, Proposal
 from ..text.tokens import START, Speller
 from ..traces.records import Prediction, Status, Step, Token
@@ -126,7 +127,10 @@ def add_probabilities(step: Step, proposal: Proposal, logits: torch.Tensor) -> S
     ids = [token.id for token in step.tokens]
     asked = [_stacked(logits[list(step.rows)], ids)]
     if proposal.rows:
-        asked.append(_stacked(torch.stack(proposal.rows), ids[: len(proposal.rows)]))
+        rows = torch.stack(proposal.rows)
+        if proposal.columns is not None:
+            rows = spread(rows, proposal.columns, logits.shape[-1])
+        asked.append(_stacked(rows, ids[: len(rows)]))
     # float64 holds every rank exactly, so both models' numbers travel in one transfer.
     found = torch.cat([a.to(logits.device) for a in asked]).tolist()
     targets, drafts = found[: len(ids)], [draft for draft, _ in found[len(ids) :]]

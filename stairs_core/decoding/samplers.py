@@ -32,6 +32,8 @@ class Greedy:
 
     def __init__(self, processors: Processors) -> None:
         self._processors = processors
+        # Processors name tokens by their ids, and noise belongs to a token.
+        self.narrows = type(self) is Greedy and not processors.any
 
     def probs(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
         return self._processors(texts, logits).float().softmax(-1)
@@ -131,6 +133,10 @@ class Processors:
         self._all = list(processors)
         self._seen_ids = reads
         self._reads = not all(isinstance(p, _TEXT_FREE) for p in self._all)
+
+    @property
+    def any(self) -> bool:
+        return bool(self._all)
 
     def one(self, text: LazyIds, logits: torch.Tensor) -> torch.Tensor:
         """Processed logits [vocabulary] from raw ones of that shape."""

@@ -81,9 +81,11 @@ def chain(
     context: list[int],
     count: int,
     logits: Callable[[list[int]], torch.Tensor],
+    columns: torch.Tensor | None = None,
 ) -> Proposal:
     """At most ``count`` tokens after ``context``, an EOS being the last one. ``logits``: called
-    with the tokens so far; returns those of the next one, [vocabulary]."""
+    with the tokens so far; returns those of the next one, [vocabulary]. ``columns``: the ids of
+    their entries where these are not all, for a sampler that ``narrows``."""
     import torch
 
     from ..protocols import Proposal
@@ -96,9 +98,10 @@ def chain(
         rows.append(row := logits(tokens))
         token, q = inputs.sampler.sample(lambda: context + tokens, row)
         probs += [] if q is None else [q]
-        tokens.append(int(token))
+        tokens.append(int(token if columns is None else columns[token]))
         if tokens[-1] in inputs.pair.eos_ids:
             break
         if keep_drafting and not keep_drafting(float((row.softmax(-1) if q is None else q)[token])):
             break
-    return Proposal(tokens, name, probs=torch.stack(probs) if probs else None, rows=rows)
+    q = torch.stack(probs) if probs else None
+    return Proposal(tokens, name, probs=q, rows=rows, columns=columns)

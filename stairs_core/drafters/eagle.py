@@ -33,10 +33,13 @@ class EagleDrafter:
         if first is None:
             return Proposal([], self.name)
 
-        def logits(tokens: list[int]) -> torch.Tensor:
-            return self._module.spread(self._head.then(tokens[-1]) if tokens else first)
+        columns = self._module.columns(self._inputs.sampler.narrows)
 
-        return chain(self._inputs, self.name, context, k, logits)
+        def logits(tokens: list[int]) -> torch.Tensor:
+            row = self._head.then(tokens[-1]) if tokens else first
+            return row if columns is not None else self._module.spread(row)
+
+        return chain(self._inputs, self.name, context, k, logits, columns)
 
     def observe(self, outcome: Outcome) -> None:
         """Hands the head the hidden states of what the target has read since the last step."""

@@ -34,14 +34,18 @@ class EagleTreeDrafter:
         if first is None:
             return Proposal([], self.name, [])
 
+        sampler, ends = self._inputs.sampler, self._inputs.pair.eos_ids
+        columns = self._module.columns(sampler.narrows)
+
+        def whole(logits: torch.Tensor) -> torch.Tensor:
+            return logits if columns is not None else self._module.spread(logits)
+
         def rows(read: list[best_tree.Node], last: int) -> torch.Tensor:
             new = read[-last:]
             tokens, parents = [node.token for node in new], [node.follows for node in new]
-            return self._module.spread(self._head.branches(tokens, parents))
+            return whole(self._head.branches(tokens, parents))
 
-        inputs, spread = self._inputs, self._module.spread(first[None])
-        ends = inputs.pair.eos_ids
-        tree = best_tree.grow(context, k, inputs.sampler, ends, spread, rows)
+        tree = best_tree.grow(context, k, sampler, ends, whole(first[None]), rows, columns)
         return replace(tree, source=self.name)
 
     def observe(self, outcome: Outcome) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from ..protocols import Outcome
 from .eagle_head import EagleHead
+from .kv_cache import Layer
 from .lean_eagle import LeanEagle
 from .static_eagle import StaticEagle
 
@@ -20,7 +21,9 @@ class CachedEagle:
     """Gets the features of a text as the target reads it, and gives logits after it."""
 
     def __init__(self, head: EagleHead | LeanEagle | StaticEagle) -> None:
-        self._head, self._cache = head, head.new_cache(self)
+        self._head = head
+        own = isinstance(head, StaticEagle)
+        self._cache = head.lend(self) if own else Layer(whole_blocks=False)
         self._length = 0  # of the text that a step begins with
         self._read = 0  # positions of the text in the cache
         self._new: list[torch.Tensor] = []  # [tokens, layers, width]: features not read yet

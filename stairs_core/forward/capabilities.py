@@ -14,7 +14,7 @@ from .kv_cache import takes_cache
 from .layer_skip_view import INSTEAD, skip
 from .rotary import UNLIMITED, reach
 from .sliding_windows import widest
-from .tryouts import agree, tokens, tried
+from .tryouts import agree, sentence, tokens, tried
 
 _EDGE = 8
 """How many tokens past a window's width a try-out takes place."""
@@ -189,8 +189,13 @@ def _fault(model: Any, name: str) -> str | None:
         return state
     ids = tokens(model, 6)
     bound = bind(model, ids[:1])
-    plain = tried(lambda: _anew(bound, ids[:4], 2))
-    if plain is not None and not plain.amax(-1).isfinite().all():
+    try:
+        plain = _anew(bound, ids[:4], 2)
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as e:  # a model may raise anything
+        return f"does not run here: {sentence(e)}."
+    if not plain.amax(-1).isfinite().all():
         raise NoNumbers(name, plain.dtype)
     rows = tried(lambda: _rolled_back(bound, ids))
     if rows is not None and agree(rows, plain):
@@ -209,7 +214,7 @@ def _fault(model: Any, name: str) -> str | None:
             "together: choose another model."
         )
     first = tried(lambda: _anew(bound, ids[:3], 1))
-    if plain is None or not agree(first, plain[:1]):
+    if not agree(first, plain[:1]):
         return (
             "lets each token of a pass see those after it, so guesses cannot be checked together: "
             "choose a model made to write."

@@ -21,7 +21,6 @@ from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
 from .hidden_states import spread
-from .kv_cache import Layer
 
 Tree = tuple[torch.Tensor, torch.Tensor]
 """Positions in the text [tokens] and a mask [tokens, keys]: which keys each token sees."""
@@ -141,7 +140,7 @@ class EagleHead(nn.Module):
         self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         self.embed_tokens = nn.Embedding(tokens, shape.width) if own_embedding else None
         self.embedding = torch.empty(0, shape.width)
-        self._places: torch.Tensor | None = None  # ``ids``, once they are final
+        self._columns: torch.Tensor | None = None  # ``ids``, once they are final
         self.unroll = 1  # guesses in a row that it is trained for
         self.alone = 0.0  # the share of training in which it is one
         self.register_buffer("d2t", torch.zeros(shape.vocabulary, dtype=torch.long))
@@ -153,10 +152,6 @@ class EagleHead(nn.Module):
         """One of its matrices, of the device and dtype of all."""
         return self.fc.weight
 
-    def new_cache(self, borrower: Any) -> Layer:
-        """An empty cache of its keys and values, for ``borrower``."""
-        return Layer(whole_blocks=False)
-
     @property
     def layer(self) -> EagleLayer:
         return self.layers[0]  # type: ignore[return-value]
@@ -166,12 +161,18 @@ class EagleHead(nn.Module):
         """[vocabulary]: the target's id of each of the draft's."""
         return torch.arange(len(self.d2t), device=self.d2t.device) + self.d2t
 
+    def columns(self, narrow: bool = True) -> torch.Tensor | None:
+        """``ids``, once they are final; None where logits over the whole vocabulary are wanted."""
+        if self._columns is None:
+            self._columns = self.ids
+        return self._columns if narrow else None
+
     def spread(self, logits: torch.Tensor) -> torch.Tensor:
         """[..., the target's vocabulary]: logits, -inf for what the head cannot guess, so that it
         has no chance; from [..., vocabulary]."""
-        if self._places is None:
-            self._places = self.ids
-        return spread(logits, self._places, len(self.t2d))
+        columns = self.columns()
+        assert columns is not None
+        return spread(logits, columns, len(self.t2d))
 
     def embedded(self, ids: torch.Tensor) -> torch.Tensor:
         """[..., width]: embeddings of the target's ids."""

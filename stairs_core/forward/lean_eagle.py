@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from .eagle_head import EagleHead, Tree
-from .kv_cache import Layer
 from .lean_llama import LeanLlama, _angles, _interleaved, _like, _scaled
 from .packed_linear import PackedLinear
 
@@ -59,10 +58,6 @@ class LeanEagle:
         self._up = PackedLinear(_scaled(layer.mlp.up_proj, layer.post_attention_layernorm))
         self._down = PackedLinear(layer.mlp.down_proj)
         self._lm_head = PackedLinear(_scaled(head.lm_head, head.norm))
-
-    def new_cache(self, borrower: Any) -> Layer:
-        """As ``EagleHead.new_cache``."""
-        return Layer(whole_blocks=False)
 
     def combine(self, features: torch.Tensor) -> torch.Tensor:
         """[tokens, width], from the target's hidden states, [tokens, layers, feature width]."""

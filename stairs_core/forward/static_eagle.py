@@ -14,48 +14,9 @@ from . import cuda_graphs
 from .cuda_graphs import WIDTHS, Lending, Run, padded, run_ahead, width
 from .eagle_head import EagleHead, Tree
 from .kv_cache import Layer
-from .tryouts import agree, tried
 
 Outputs = tuple[torch.Tensor, torch.Tensor]
 """What a step gives: outputs [n, width] and logits [n, vocabulary]."""
-
-
-def build(head: EagleHead, target: Any) -> EagleHead | StaticEagle:
-    """The head with graphs where the target has them, if its logits are the same with them."""
-    graphs = cuda_graphs.of(target)
-    if graphs is None:
-        return head
-    static = StaticEagle(head, graphs.recorder)
-    expected, found = (tried(lambda h=h: _logits(h)) for h in (head, static))
-    return static if agree(found, expected) else head
-
-
-@torch.inference_mode()
-def _logits(head: EagleHead | StaticEagle) -> torch.Tensor:
-    """[6, vocabulary]: after a prompt, a chain, and each token of a tree."""
-    borrower = _Borrower()
-    cache, like = head.new_cache(borrower), head.combine(_features(head, 5))
-    ids = torch.arange(5, device=like.device)
-    _, first = head.step(ids[:3], like[:3], cache)
-    out, second = head.step(ids[:2], like[3:], cache)
-    places = torch.tensor([5, 5, 6, 6], device=like.device)
-    mask = torch.ones(4, 9, dtype=torch.bool, device=like.device)
-    mask[:, 5:] = torch.eye(4, dtype=torch.bool, device=like.device)
-    mask[2, 5] = mask[3, 6] = True
-    _, third = head.step(ids[:4], out.expand(4, -1), cache, (places, mask))
-    return torch.cat([first, second, third])
-
-
-class _Borrower:
-    """Has a cache for as long as it lives."""
-
-
-def _features(head: EagleHead | StaticEagle, tokens: int) -> torch.Tensor:
-    """[tokens, layers, feature width]: some that differ."""
-    shape, weight = head.shape, head.weight
-    size = tokens, len(shape.features), shape.feature_width
-    numbers = torch.arange(tokens * size[1] * size[2], device=weight.device)
-    return torch.sin(numbers.float()).view(size).to(weight.dtype)
 
 
 class StaticEagle:
@@ -76,7 +37,7 @@ class StaticEagle:
         """As ``EagleHead.combine``."""
         return self.head.combine(features)
 
-    def new_cache(self, borrower: Any) -> Any:
+    def lend(self, borrower: Any) -> Layer:
         """An empty cache for ``borrower``, for as long as that lives, with the graphs recorded that
         the run needs which is being warmed up (``cuda_graphs.ahead``)."""
         cache = self._caches.lend(borrower)
@@ -88,7 +49,7 @@ class StaticEagle:
     def step(
         self, ids: torch.Tensor, hidden: torch.Tensor, cache: Any, tree: Tree | None = None
     ) -> Outputs:
-        """As ``EagleHead.step``; ``cache``: from ``new_cache``."""
+        """As ``EagleHead.step``; ``cache``: from ``lend``."""
         tokens, start = len(ids), cache.length
         cache.reserve(start + tokens)
         if tokens > WIDTHS[-1] or not start:

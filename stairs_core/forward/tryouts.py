@@ -36,6 +36,12 @@ def tried(what: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         return None
 
 
+def sentence(error: Exception) -> str:
+    """The first sentence of an error's text, without its full stop; its kind where it has none."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return message.split(". ")[0][:200].rstrip(".")
+
+
 def agree(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     """Whether both are given and equal up to rounding. NaN in both counts as equal, since a run
     reports NaN itself."""

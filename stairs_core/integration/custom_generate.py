@@ -266,6 +266,7 @@ class _RowKeeper:
     def __init__(self, sampler: Sampler, processors: Processors, config: GenerationConfig) -> None:
         self._sampler, self._processors = sampler, processors
         self.exactness, self.probs, self.sample = sampler.exactness, sampler.probs, sampler.sample
+        self.narrows = sampler.narrows
         asked = config.return_dict_in_generate
         self.logits: list[torch.Tensor] | None = [] if asked and config.output_logits else None
         self.scores: list[torch.Tensor] | None = [] if asked and config.output_scores else None

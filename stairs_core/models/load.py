@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from ..errors import InputError
-from ..forward import capabilities, faster_pass, quantised_weights
+from ..forward import capabilities, faster_pass, quantised_weights, tryouts
 from ..forward.encoder_decoder import reads_apart
 from ..quiet import quiet
 from ..settings.known import KNOWN
@@ -237,9 +237,7 @@ def _attempt(name: str, place: Path, load: Callable[[], Any]) -> Any:
                 f"{name} needs code of its own, which Stairs never runs: choose a model whose "
                 "architecture and tokenizer are part of transformers."
             ) from e
-        message = " ".join(str(e).split()) or type(e).__name__
-        reason = message.split(". ")[0][:200].rstrip(".")
-        raise InputError(f"{name} cannot be loaded: {reason}.") from e
+        raise InputError(f"{name} cannot be loaded: {tryouts.sentence(e)}.") from e
 
 
 def eos_ids(model: Any, tokenizer: Any) -> frozenset[int]:

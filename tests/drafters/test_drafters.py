@@ -11,13 +11,16 @@ import torch
 from decoding import GREEDY, build, committed, decode, plain
 from tiny_models import make_model, perturb
 
-from stairs_core.decoding import draft_lengths
+from stairs_core.decoding import draft_lengths, recorder
+from stairs_core.decoding.samplers import Processors
 from stairs_core.errors import InputError
 from stairs_core.forward.lean_llama import LeanLlama
 from stairs_core.forward.token_trees import depths
+from stairs_core.measuring.runner import Runner
 from stairs_core.models.load import load_pair
 from stairs_core.protocols import Outcome
 from stairs_core.settings.methods import REGISTRY
+from stairs_core.settings.settings import Settings
 from stairs_core.traces.metrics import fold
 
 
@@ -147,6 +150,29 @@ def test_eagles_head_guesses_well_on_the_bundled_target(bundled, drafter):
     ids = pair.tokenizer.encode("Once upon a time, there was a little girl")
     steps = decode(pair, ids, drafter, "single_kv", 5, 48, frozenset())
     assert fold(steps).tokens_per_target_call > 2.4
+
+
+@pytest.mark.parametrize("drafter", ["eagle", "eagle-tree"])
+def test_a_head_over_few_tokens_guesses_as_over_all(tiny_pair, monkeypatch, drafter):
+    """Greedily they are not spread over the target's vocabulary until the clock has stopped."""
+    steps = []
+    for narrow in (True, False):
+        monkeypatch.setattr(Processors, "any", not narrow)
+        runner = Runner(tiny_pair, "Once upon a time", Settings(drafter, 6, 40))
+        columns = []
+        wrapped = recorder.add_probabilities
+
+        def noted(step, proposal, logits, columns=columns, wrapped=wrapped):
+            columns.append(proposal.columns)
+            return wrapped(step, proposal, logits)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, "add_probabilities", noted)
+            steps.append([*runner.decode()])
+        assert any(c is not None for c in columns) == narrow
+    said = [[(t.id, t.status, t.draft_probability) for s in run for t in s.tokens] for run in steps]
+    assert said[0] == said[1]
+    assert any(probability for _, _, probability in said[0])
 
 
 def test_space_refuses_a_target_that_has_not_learnt_masks(tiny_pair):

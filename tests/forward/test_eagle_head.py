@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 
 from stairs_core.errors import InputError
-from stairs_core.forward import cuda_graphs, static_eagle
+from stairs_core.forward import cuda_graphs
 from stairs_core.forward.cached_eagle import CachedEagle
 from stairs_core.forward.hidden_states import embedding
 from stairs_core.forward.lean_eagle import LeanEagle
@@ -110,12 +110,12 @@ def test_replayed_passes_give_the_same(tiny_pair, changes):
 def test_a_target_with_graphs_has_them_for_its_head(tiny_pair, monkeypatch):
     head, _ = head_of(tiny_pair.target)
     twin = copy.deepcopy(tiny_pair.target)
-    assert static_eagle.build(head, twin) is head
+    assert eagle_heads._quicker(head, twin) is head
     recorder = None if twin.device.type == "cuda" else Recorder()
     cuda_graphs.attach(twin, recorder)
-    assert isinstance(static_eagle.build(head, twin), StaticEagle)
+    assert isinstance(eagle_heads._quicker(head, twin), StaticEagle)
     monkeypatch.setattr(StaticEagle, "run", lambda *_, **__: 1 / 0)
-    assert static_eagle.build(head, twin) is head
+    assert eagle_heads._quicker(head, twin) is head
 
 
 def test_a_text_of_which_features_are_missing_is_not_guessed(tiny_pair):

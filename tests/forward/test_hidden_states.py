@@ -107,6 +107,7 @@ def test_the_models_ends_give_its_logits(tiny_pair):
         )
 
 
+@pytest.mark.cpu
 def test_a_fingerprint_tells_weights_apart_and_not_dtypes(tiny_pair):
     import copy
 

@@ -55,6 +55,7 @@ def test_with_k_auto_the_card_promises_the_best_k(priced):
     assert (auto.promises[1].k, auto.promises[1].speedup) == (best, pytest.approx(speedup))
 
 
+@pytest.mark.cpu
 def test_the_card_is_drawn_with_its_promises_and_warnings(priced):
     found = preflight(priced, Settings(k=4))
     assert found.tokenizers == "the same"
@@ -72,6 +73,7 @@ def test_only_guesses_of_known_cost_get_promises(priced):
         assert preflight_card.lines(other, Paint(False))
 
 
+@pytest.mark.cpu
 def test_the_card_warns(priced):
     priced.target.config.num_local_experts = 8
     try:

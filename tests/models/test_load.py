@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tiny_models import make_model, make_tokenizer, perturb, save_pair
+from transformers import LlamaForCausalLM
 
 from stairs_core.errors import InputError
 from stairs_core.measuring.runner import Runner
@@ -128,6 +129,14 @@ def test_models_whose_state_cannot_be_rolled_back(tmp_path: Path):
 def test_a_broken_config(pair_dir: Path, config: str):
     (pair_dir / "target" / "config.json").write_text(config)
     refused(str(pair_dir), "target cannot be loaded")
+
+
+def test_a_model_that_fails_in_every_pass_says_with_what(pair_dir: Path, monkeypatch):
+    def fails(self, input_ids, past_key_values=None, **rest):
+        raise RuntimeError("no kernel for fp8 here. Rebuild with more.")
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", fails)
+    refused(str(pair_dir), r"target \(llama\) does not run here: no kernel for fp8 here\.$")
 
 
 @pytest.mark.cpu

@@ -136,6 +136,7 @@ def test_the_code_that_repeats_a_run_asks_for_what_can_be_asked_for(tiny_pair):
         assert f"--dtype={asked} " in snippets.shell(run)
 
 
+@pytest.mark.cpu
 def test_fp8_weights_are_floats_where_nothing_multiplies_them(tmp_path):
     """As transformers saves them: in blocks, with a scale each."""
     from safetensors.torch import load_file, save_file
