@@ -20,7 +20,7 @@ from stairs_core.drafters import DrafterInputs, build
 from stairs_core.errors import InputError
 from stairs_core.models import heads
 from stairs_core.models.ngram_tables import NGramTable, key
-from stairs_core.training.heads import command, loop, ngrams
+from stairs_core.training.heads import command, features, loop, ngrams
 from stairs_core.training.heads.options import KINDS, add_arguments
 
 DRAFTERS = tuple(kind for kind in KINDS if kind != "draft")
@@ -82,11 +82,20 @@ def test_a_gpu_computes_hidden_states_in_each_step(
     target = tiny_pair_dir / "target"
     train(kind, target, corpus, tmp_path / "kept")
     monkeypatch.setattr(command.features, "are_kept", lambda model: False)
+    monkeypatch.setattr(loop, "Batches", FileAfterFile)
     train(kind, target, corpus, tmp_path / "fresh")
     assert not [*tmp_path.glob("fresh/work/*/features-*")]
     one, two = (load_file(tmp_path / n / kind / "model.safetensors") for n in ("kept", "fresh"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-2, atol=1e-2)
+
+
+class FileAfterFile(loop.Batches):
+    """In the order in which hidden states that were kept are read."""
+
+    def __init__(self, files, plan, states) -> None:
+        super().__init__(files, plan)
+        self._states = states
 
 
 @pytest.mark.parametrize("kind", ["eagle", "draft", "hidden-transfer"])
@@ -292,6 +301,35 @@ def test_a_full_disk_is_said_before_anything_is_computed(
     with pytest.raises(InputError, match=r"hidden states take .* GB left"):
         train("medusa", tiny_pair_dir / "target", corpus, tmp_path)
     assert not [*tmp_path.glob("work/*/texts-*")]
+
+
+def test_texts_of_all_files_share_a_step_where_nothing_is_kept(tmp_path):
+    """Each is read once in a pass, beside those of its length."""
+    generator = torch.Generator().manual_seed(3)
+    for number in range(4):
+        lengths = torch.randint(3, 12, (20,), generator=generator)
+        ids = (20 * number + torch.arange(20))[:, None].repeat(1, 12)
+        path = tmp_path / f"texts-{number}.safetensors"
+        save_file({"ids": ids.int(), "lengths": lengths.int()}, path)
+        save_file({"hidden": ids[:, :, None, None].half()}, features.place(path))
+    files = sorted(tmp_path.glob("texts-*"))
+    plan = loop.Plan("", texts=4, passes=2)
+    for states, shared in ((lambda ids: ids, True), (None, False)):
+        batches = loop.Batches(files, plan, states)
+        assert (batches.texts, batches.steps, batches.tokens) == (80, 40, 48)
+        steps = [batches(step) for step in range(batches.steps)]
+        for start in (0, 20):
+            read = torch.cat([b["ids"][:, 0] for b in steps[start : start + 20]])
+            assert sorted(read.tolist()) == [*range(80)]
+        assert [b["ids"][:, 0].tolist() for b in steps[:20]] != [
+            b["ids"][:, 0].tolist() for b in steps[20:]
+        ]
+        assert all(b["ids"].shape[1] == b["lengths"].max() for b in steps)
+        mixed = [len({*(b["ids"][:, 0] // 20).tolist()}) > 1 for b in steps]
+        assert sum(mixed) > 30 if shared else not any(mixed)
+        spread = [int(b["lengths"].max() - b["lengths"].min()) for b in steps]
+        assert max(spread) <= (2 if shared else 6)
+        assert all(("hidden" in b) != shared for b in steps)
 
 
 def test_checkpoints_come_once_a_minute():

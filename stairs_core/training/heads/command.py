@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     steps = batches if kept else loop.ReadAhead(batches)
     log = loop.train(args.kind, module, loss, steps, plan, file, ranks)
     read = (log[-1]["step"] if log else 0) * batches.tokens
-    trained = {"tokens": read, "texts": len(files) * batches.per_file, "log": log}
+    trained = {"tokens": read, "texts": batches.texts, "log": log}
     if not ranks.main:
         return {}
     if log and (args.seconds or log[-1]["step"] == batches.steps):

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -52,16 +53,20 @@ class Plan:
 
 class Batches:
     """The texts of every step, and their hidden states. ``states``: computes these from ids;
-    without it they are read from the files beside the texts."""
+    without it they are read from the files beside the texts, one file after the other, as they are
+    too much for memory. With it, texts of all files share a step."""
 
     def __init__(self, files: Sequence[Path], plan: Plan, states: States | None = None) -> None:
-        self._files, self._plan, self._states = files, plan, states
-        self._open: dict[int, tuple[Any, Any]] = {}
+        self._plan, self._states = plan, states
+        self._parts = [[file] for file in files] if states is None else [[*files]]
+        self._read: tuple[int, _Texts] | None = None  # the last part, by its number
         with safe_open(files[0], "pt") as first:
-            self.per_file, self.length = first.get_slice("ids").get_shape()
-        self._texts = min(plan.texts, self.per_file)
-        self._steps_a_file = self.per_file // self._texts
-        self.steps = max(1, round(plan.passes * len(files) * self._steps_a_file))
+            per_file, self.length = first.get_slice("ids").get_shape()
+        self.texts = per_file * len(files)
+        self._per_part = self.texts // len(self._parts)
+        self._texts = min(plan.texts, self._per_part)
+        self._steps_a_part = self._per_part // self._texts
+        self.steps = max(1, round(plan.passes * len(self._parts) * self._steps_a_part))
 
     @property
     def tokens(self) -> int:
@@ -71,46 +76,57 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """``ids`` [texts, length], ``lengths`` and ``starts`` [texts]. ``hidden`` too, where it was
         kept."""
-        in_all = len(self._files) * self._steps_a_file
-        done, at = divmod(step, in_all)
-        # A file is read for some steps on end; files, and the steps of each, are shuffled in each
-        # pass. Texts of like length share a step, so that little of it is padding.
-        order = self._shuffled(len(self._files), done)
-        number, part = divmod(at, self._steps_a_file)
-        texts, features = self._opened(order[number])
-        ids, lengths = (texts.get_tensor(name).long() for name in ("ids", "lengths"))
-        rows = self._rows(lengths, done, order[number], part)
-        longest = int(lengths[rows].max())
-        starts = torch.zeros_like(lengths)
-        if "starts" in texts.keys():  # noqa: SIM118 - it is no dict
-            starts = texts.get_tensor("starts").long()
-        batch = {"ids": ids[rows, :longest], "lengths": lengths[rows], "starts": starts[rows]}
-        if features is not None:
-            hidden = features.get_slice("hidden")
-            batch["hidden"] = torch.cat([hidden[row : row + 1, :longest] for row in rows.tolist()])
-        return batch
+        done, at = divmod(step, len(self._parts) * self._steps_a_part)
+        # Parts, and the steps of each, are shuffled in each pass. Texts of like length share a
+        # step, so that little of it is padding.
+        order = self._shuffled(len(self._parts), done)
+        number, turn = divmod(at, self._steps_a_part)
+        texts = self._part(order[number])
+        return texts.batch(self._rows(texts.lengths, done, order[number], turn))
 
     def complete(self, batch: Batch) -> Batch:
         """With ``hidden`` [texts, length, layers, width], bfloat16."""
         return batch if self._states is None else {**batch, "hidden": self._states(batch["ids"])}
 
-    def _rows(self, lengths: torch.Tensor, done: int, file: int, part: int) -> torch.Tensor:
-        """The texts of step ``part`` of a file, in a pass."""
-        shuffled = torch.tensor(self._shuffled(self.per_file, done, file))
+    def _rows(self, lengths: torch.Tensor, done: int, part: int, turn: int) -> torch.Tensor:
+        """The texts of step ``turn`` of a part, in a pass."""
+        shuffled = torch.tensor(self._shuffled(self._per_part, done, part))
         alike = shuffled[lengths[shuffled].argsort(stable=True)]
-        first = int(torch.tensor(self._shuffled(self._steps_a_file, done, file, 1))[part])
+        first = int(torch.tensor(self._shuffled(self._steps_a_part, done, part, 1))[turn])
         return alike[first * self._texts :][: self._texts]
 
     def _shuffled(self, count: int, *key: int) -> list[int]:
         seed = hash((self._plan.seed, *key)) % 2**31
         return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
 
-    def _opened(self, file: int) -> tuple[Any, Any]:
-        if file not in self._open:
-            path = self._files[file]
-            kept = safe_open(place(path), "pt") if self._states is None else None
-            self._open = {file: (safe_open(path, "pt"), kept)}
-        return self._open[file]
+    def _part(self, number: int) -> _Texts:
+        if self._read is None or self._read[0] != number:
+            self._read = number, _Texts(self._parts[number], kept=self._states is None)
+        return self._read[1]
+
+
+class _Texts:
+    """The texts of some files; of one file also its hidden states, if they were ``kept``."""
+
+    def __init__(self, files: Sequence[Path], *, kept: bool) -> None:
+        found = [load_file(file) for file in files]
+        self._ids, self.lengths = (
+            torch.cat([f[name] for f in found]) for name in ("ids", "lengths")
+        )
+        none = torch.zeros_like(self.lengths)
+        self._starts = torch.cat([f["starts"] for f in found]) if "starts" in found[0] else none
+        self._hidden = safe_open(place(files[0]), "pt") if kept else None
+
+    def batch(self, rows: torch.Tensor) -> Batch:
+        """Those of ``rows``, as long as the longest of them."""
+        lengths = self.lengths[rows].long()
+        longest = int(lengths.max())
+        batch = {"ids": self._ids[rows, :longest].long(), "lengths": lengths}
+        batch["starts"] = self._starts[rows].long()
+        if self._hidden is not None:
+            hidden = self._hidden.get_slice("hidden")
+            batch["hidden"] = torch.cat([hidden[row : row + 1, :longest] for row in rows.tolist()])
+        return batch
 
 
 class ReadAhead:
