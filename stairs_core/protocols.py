@@ -21,8 +21,8 @@ class Proposal:
     each token was sampled from; None where they were not sampled. ``origins``: where copied tokens
     were copied from. ``probe``: how many of the last tokens are not guesses; the target reads them
     only so that the drafter gets its logits there. ``rows``: [vocabulary] for each guess, the
-    draft's logits that it was chosen from, for the trace; None where no model gave logits over the
-    target's vocabulary. ``columns``: the target's ids of their entries, where these are not all.
+    draft's logits that it was chosen from, for the trace; None where no model gave logits of the
+    target's tokens. ``columns``: the target's ids of their entries, where these are not all.
 
     >>> tree = Proposal([5, 8, 6], parents=[-1, -1, 0])  # 5 or 8 follows the text; 6 follows 5
     >>> [tree.branch(row) for row in range(4)]

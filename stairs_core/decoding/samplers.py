@@ -33,7 +33,7 @@ class Greedy:
     def __init__(self, processors: Processors) -> None:
         self._processors = processors
         # Processors name tokens by their ids, and noise belongs to a token.
-        self.narrows = type(self) is Greedy and not processors.any
+        self.narrows = type(self) is Greedy and processors.none
 
     def probs(self, texts: list[list[int]], logits: torch.Tensor) -> torch.Tensor:
         return self._processors(texts, logits).float().softmax(-1)
@@ -135,8 +135,9 @@ class Processors:
         self._reads = not all(isinstance(p, _TEXT_FREE) for p in self._all)
 
     @property
-    def any(self) -> bool:
-        return bool(self._all)
+    def none(self) -> bool:
+        """Whether logits stay as they are."""
+        return not self._all
 
     def one(self, text: LazyIds, logits: torch.Tensor) -> torch.Tensor:
         """Processed logits [vocabulary] from raw ones of that shape."""

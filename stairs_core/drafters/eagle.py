@@ -33,7 +33,7 @@ class EagleDrafter:
         if first is None:
             return Proposal([], self.name)
 
-        columns = self._module.columns(self._inputs.sampler.narrows)
+        columns = self._module.columns if self._inputs.sampler.narrows else None
 
         def logits(tokens: list[int]) -> torch.Tensor:
             row = self._head.then(tokens[-1]) if tokens else first

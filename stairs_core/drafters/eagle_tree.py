@@ -35,7 +35,7 @@ class EagleTreeDrafter:
             return Proposal([], self.name, [])
 
         sampler, ends = self._inputs.sampler, self._inputs.pair.eos_ids
-        columns = self._module.columns(sampler.narrows)
+        columns = self._module.columns if sampler.narrows else None
 
         def whole(logits: torch.Tensor) -> torch.Tensor:
             return logits if columns is not None else self._module.spread(logits)

@@ -301,7 +301,7 @@ class CachedModel:
         kv, self._kv = self._kv, None
         self._held, self._nodes = [], []
         if kv is not None and self._graphs is not None:
-            self._static = self._static or self._graphs.caches.lend(self)
+            self._static = self._static or self._graphs.lend(self)
             kv = self._static.ready(kv if kv.layers else None, batch.shape[1], self._states.layers)
             if not where and len(batch) == 1 and self._static.takes(kv, batch.shape[1], tree):
                 logits, hidden = self._static.run(kv, batch[0], self._states.layers, tree)

@@ -23,8 +23,9 @@ _WIDEST = 2**12
 
 
 def check_model(model: Any, name: str) -> None:
-    """Raises InputError, with the reason, when guesses cannot be verified in one pass or cannot be
-    undone, and NoNumbers when the model's logits are NaN or infinite."""
+    """Raises InputError, with the reason, when the model does not run, when guesses cannot be
+    verified in one pass or cannot be undone, and NoNumbers when the model's logits are NaN or
+    infinite."""
     fault = _fault(model, name)
     if fault:
         raise InputError(f"{name} ({model.config.model_type}) {fault}")
@@ -179,8 +180,8 @@ def table_length(model: Any) -> int:
 
 
 def _fault(model: Any, name: str) -> str | None:
-    """Why guesses cannot be verified in one pass or cannot be undone, tried out; None where they
-    can. Raises NoNumbers."""
+    """Why the model does not run, or guesses cannot be verified in one pass or cannot be undone,
+    tried out; None where they can. Raises NoNumbers."""
     state = (
         "keeps a state that cannot be rolled back to an earlier token, so rejected guesses cannot "
         "be undone: choose a model with a plain KV cache."

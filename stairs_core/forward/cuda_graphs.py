@@ -41,11 +41,18 @@ _GRAPHS: weakref.WeakKeyDictionary[Any, Graphs] = weakref.WeakKeyDictionary()
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run may need: texts of so many tokens, passes over so many, and over trees or not."""
+    """What a run may need: texts of ``start`` to ``length`` tokens, passes over at most ``width``,
+    and over ``trees`` or not."""
 
+    start: int
     length: int
     width: int
     trees: bool
+
+    @property
+    def end(self) -> int:
+        """Tokens of the longest text: a draft's tree may be read beyond what can be committed."""
+        return self.length + (BITS if self.trees else 0)
 
 
 _AHEAD: ContextVar[Run | None] = ContextVar("ahead", default=None)
@@ -84,10 +91,10 @@ def of(model: Any) -> Graphs | None:
 
 
 @contextlib.contextmanager
-def ahead(length: int, width: int, *, trees: bool = True) -> Iterator[None]:
-    """Inside, a pass over a cache records all graphs that texts of at most ``length`` tokens need
-    from there on, in passes over at most ``width`` tokens; over ``trees`` too, if there are any."""
-    token = _AHEAD.set(Run(length, width, trees))
+def ahead(run: Run) -> Iterator[None]:
+    """Inside, all graphs that the run may need are recorded: a model's by its passes, those of
+    EAGLE's head where its cache is lent."""
+    token = _AHEAD.set(run)
     try:
         yield
     finally:
@@ -105,12 +112,11 @@ T = TypeVar("T")
 class Lending(Generic[T]):
     """Lends each borrower a thing of its own, for as long as it lives, and then lends it again."""
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
+    def __init__(self) -> None:
         self._free: list[T] = []
 
-    def lend(self, borrower: Any) -> T:
-        thing = self._free.pop() if self._free else self._make()
+    def lend(self, borrower: Any, make: Callable[[], T]) -> T:
+        thing = self._free.pop() if self._free else make()
         weakref.finalize(borrower, self._take_back, thing).atexit = False
         return thing
 
@@ -125,13 +131,17 @@ class Graphs:
 
     def __init__(self, forward: StaticLlama, recorder: Recorder, fit: Ids | None = None) -> None:
         self.forward, self.recorder, self.fit = forward, recorder, fit
-        self.caches = Lending(lambda: StaticCache(self))
+        self._caches = Lending[StaticCache]()
         # What the graphs read: the tokens of a pass, and, in one tensor, how many tokens are before
         # them and what ``Branches`` has of a tree.
         self.ids = torch.zeros(WIDTHS[-1], dtype=torch.long, device=forward.device)
         self._told = torch.zeros(2 + 2 * WIDTHS[-1], dtype=torch.long, device=forward.device)
         self._told[1] = 1  # a token that sees nothing would put no numbers into the cache
         self.start = self._told[:1]
+
+    def lend(self, borrower: Any) -> StaticCache:
+        """A cache for ``borrower`` alone, for as long as that lives."""
+        return self._caches.lend(borrower, lambda: StaticCache(self))
 
     def tell(self, start: int, tree: Tree | None) -> None:
         """Where the next pass's tokens stand."""
@@ -162,6 +172,7 @@ class StaticCache:
         self._graphs = graphs
         self._buffers: torch.Tensor | None = None  # as ``StaticLlama.new_cache`` makes them
         self._recorded: dict[Key, tuple[Any, Result]] = {}
+        self._widest = WIDTHS[-1]  # tokens of the passes that were recorded ahead
 
     def ready(self, kv: KV | None, more: int, layers: Sequence[int]) -> KV:
         """``kv`` with room for ``more`` tokens: an empty one over these buffers for None, and over
@@ -173,15 +184,18 @@ class StaticCache:
         run, length = run_ahead(), 0 if kv is None else kv.get_seq_length()
         if kv is not None and not self._holds(kv):
             return kv
-        needed = max(length + more, run.length if run else 0) + WIDTHS[-1]
+        needed = max(length + more, run.end if run else 0) + WIDTHS[-1]
         capacity = 0 if self._buffers is None else self._buffers.shape[2]
         if self._buffers is None or capacity < needed:
             self._buffers = self._grown(max(padded(needed), 2 * capacity), length)
             self._recorded, kv = {}, None
+        elif kv is None:
+            self._buffers.zero_()  # what another text left may be no numbers, masked or not
         if run is not None:
+            self._widest = width(run.width)
             self._graphs.start.fill_(length)
-            for width, seen, tree in keys(length + more, run):
-                self._recording((width, seen, tuple(layers), tree))
+            for wide, seen, tree in keys(length + more, run):
+                self._recording((wide, seen, tuple(layers), tree))
         return KV.over(self._buffers, length) if kv is None else kv
 
     def _holds(self, kv: KV) -> bool:
@@ -195,7 +209,8 @@ class StaticCache:
         return new
 
     def takes(self, kv: KV, tokens: int, tree: Tree | None = None) -> bool:
-        """Whether a pass over so many tokens can be replayed: one that follows others."""
+        """Whether a pass over so many tokens can be replayed: one that follows others, and is of no
+        tree that is too large."""
         start = kv.get_seq_length()
         if tree is not None and start + tokens - min(tree[0], start) > BITS:
             return False
@@ -206,6 +221,10 @@ class StaticCache:
     ) -> Result:
         """Logits [tokens, vocabulary] and hidden states [tokens, layers, width] after the text in
         ``kv``, which the tokens ``ids`` join. The next pass overwrites both."""
+        if tree is None and len(ids) > self._widest:  # what a draft missed while others guessed
+            parts = [_kept(self.run(kv, part, layers)) for part in ids.split(self._widest)]
+            logits, hidden = zip(*parts, strict=True)
+            return torch.cat(logits), torch.cat(hidden) if layers else None
         graphs, tokens, length = self._graphs, len(ids), kv.get_seq_length()
         graphs.ids[:tokens].copy_(ids)
         graphs.tell(length, tree)
@@ -230,6 +249,12 @@ class StaticCache:
         if key not in self._recorded:
             self._recorded[key] = self._graphs.recorder.record(lambda: self._forward(key))
         return self._recorded[key]
+
+
+def _kept(result: Result) -> Result:
+    """A copy of what the next pass overwrites."""
+    logits, hidden = result
+    return logits.clone(), None if hidden is None else hidden.clone()
 
 
 class Recorder:
@@ -268,7 +293,7 @@ def keys(length: int, run: Run) -> Iterator[tuple[int, int, bool]]:
     of the cache is read, and whether it is over a tree."""
     for wide in WIDTHS[: WIDTHS.index(width(run.width)) + 1]:
         seen = padded(length + wide)
-        while seen <= padded(run.length + wide):
+        while seen <= padded(run.end + wide):
             yield from ((wide, seen, tree) for tree in ((False, True) if run.trees else (False,)))
             seen = padded(seen + 1)
 

@@ -161,18 +161,17 @@ class EagleHead(nn.Module):
         """[vocabulary]: the target's id of each of the draft's."""
         return torch.arange(len(self.d2t), device=self.d2t.device) + self.d2t
 
-    def columns(self, narrow: bool = True) -> torch.Tensor | None:
-        """``ids``, once they are final; None where logits over the whole vocabulary are wanted."""
+    @property
+    def columns(self) -> torch.Tensor:
+        """``ids``, once they are final."""
         if self._columns is None:
             self._columns = self.ids
-        return self._columns if narrow else None
+        return self._columns
 
     def spread(self, logits: torch.Tensor) -> torch.Tensor:
         """[..., the target's vocabulary]: logits, -inf for what the head cannot guess, so that it
         has no chance; from [..., vocabulary]."""
-        columns = self.columns()
-        assert columns is not None
-        return spread(logits, columns, len(self.t2d))
+        return spread(logits, self.columns, len(self.t2d))
 
     def embedded(self, ids: torch.Tensor) -> torch.Tensor:
         """[..., width]: embeddings of the target's ids."""

@@ -58,14 +58,25 @@ def _quicker(model: Any) -> Any:
 
 def _replay(model: Any) -> None:
     """Gives the model graphs, unless its logits are others with them or they cannot be recorded."""
-    expected = _logits(model)
+    expected = _logits(model), _of_tree(model)
     cuda_graphs.attach(model)
     try:
-        right = agree(_logits(model), expected)
+        right = all(map(agree, (_logits(model), _of_tree(model)), expected))
     except torch.OutOfMemoryError:
         right = False
     if not right:
         cuda_graphs.detach(model)
+
+
+def _of_tree(model: Any) -> torch.Tensor | None:
+    """[4, vocabulary]: logits over a small tree; None where the model fails."""
+    ids, cached = tokens(model, 6), CachedModel(model)
+
+    def passes() -> torch.Tensor:
+        cached.logits(ids[:3], 1)
+        return cached.tree(ids[:3], ids[3:], [-1, -1, 0], 4)
+
+    return tried(passes)
 
 
 def _logits(model: Any) -> torch.Tensor | None:

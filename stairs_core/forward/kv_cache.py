@@ -2,7 +2,7 @@
 
 ``transformers``' ``DynamicCache`` copies all keys and values at every pass. Here the cost of a step
 does not grow with the text, apart from attention itself. Only ``CachedModel``,
-the checks, our own models and what was trained on a target use this file.
+graphs, the checks, our own models and what was trained on a target use this file.
 """
 
 from __future__ import annotations

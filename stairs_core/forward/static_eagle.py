@@ -25,7 +25,7 @@ class StaticEagle:
     def __init__(self, head: EagleHead, recorder: cuda_graphs.Recorder) -> None:
         self.head, self.shape, self.weight = head, head.shape, head.weight
         self._recorder = recorder
-        self._caches = Lending(lambda: _Cache(self))
+        self._caches = Lending[_Cache]()
         # What the graphs read of a pass.
         device, most = self.weight.device, WIDTHS[-1]
         self._ids = torch.zeros(most, dtype=torch.long, device=device)
@@ -37,11 +37,13 @@ class StaticEagle:
         """As ``EagleHead.combine``."""
         return self.head.combine(features)
 
+    @torch.inference_mode()
     def lend(self, borrower: Any) -> Layer:
         """An empty cache for ``borrower``, for as long as that lives, with the graphs recorded that
         the run needs which is being warmed up (``cuda_graphs.ahead``)."""
-        cache = self._caches.lend(borrower)
-        cache.length = 0
+        cache = self._caches.lend(borrower, lambda: _Cache(self))
+        cache.empty()
+        self._hidden.zero_()
         if run := run_ahead():
             cache.record(run)
         return cache
@@ -52,8 +54,11 @@ class StaticEagle:
         """As ``EagleHead.step``; ``cache``: from ``lend``."""
         tokens, start = len(ids), cache.length
         cache.reserve(start + tokens)
-        if tokens > WIDTHS[-1] or not start:
+        if not start or (tree is not None and tokens > WIDTHS[-1]):
             return self.head.step(ids, hidden, cache, tree)
+        if tree is None and tokens > cache.widest:  # what it missed while others guessed
+            parts = zip(ids.split(cache.widest), hidden.split(cache.widest), strict=True)
+            return [self.step(*part, cache) for part in parts][-1]
         self._ids[:tokens].copy_(ids)
         self._hidden[:tokens].copy_(hidden)
         self.start.fill_(start)
@@ -65,8 +70,8 @@ class StaticEagle:
         rows = slice(tokens - 1 if tree is None else 0, tokens)
         return out[rows].clone(), logits[rows].clone()
 
-    def run(self, tokens: int, cache: _Cache, seen: int, *, chain: bool) -> Outputs:
-        """The pass that is recorded: over so many tokens, which see so much of the cache."""
+    def _pass(self, tokens: int, cache: _Cache, seen: int, *, chain: bool) -> Outputs:
+        """What is recorded: a pass over so many tokens, which see so much of the cache."""
         slots = self.start + torch.arange(tokens, device=self.start.device)
         if chain:
             places = slots
@@ -76,14 +81,17 @@ class StaticEagle:
         view: Any = _Written(cache, slots, seen)
         return self.head.step(self._ids[:tokens], self._hidden[:tokens], view, (places, mask))
 
-    def record(self, cache: _Cache, tokens: int, seen: int, *, chain: bool) -> tuple[Any, Outputs]:
-        return self._recorder.record(lambda: self.run(tokens, cache, seen, chain=chain))
+    def recorded(
+        self, cache: _Cache, tokens: int, seen: int, *, chain: bool
+    ) -> tuple[Any, Outputs]:
+        """The graph of such a pass, and the tensors that it leaves its results in."""
+        return self._recorder.record(lambda: self._pass(tokens, cache, seen, chain=chain))
 
 
 class _Written:
     """A cache as a recorded pass sees it: what is new goes to the places that a tensor names."""
 
-    length = 0
+    length = 0  # for the places of a chain, which are not used
 
     def __init__(self, cache: Layer, slots: torch.Tensor, seen: int) -> None:
         self._cache, self._slots, self._seen = cache, slots, seen
@@ -103,7 +111,14 @@ class _Cache(Layer):
         self._head = head
         self._recorded: dict[tuple[int, int, bool], tuple[Any, Outputs]] = {}
         self.mask = torch.zeros(0, 0, dtype=torch.bool)  # [tokens, capacity]: a tree's
+        self.widest = WIDTHS[-1]  # tokens of the passes that were recorded ahead
         self.reserve(0)
+
+    def empty(self) -> None:
+        """Drops all. What another text left may be no numbers, masked or not."""
+        self.length = 0
+        for buffer in self.buffers:
+            buffer.zero_()
 
     def reserve(self, length: int) -> None:
         """Makes room for a text of ``length`` tokens and a pass after it."""
@@ -114,7 +129,9 @@ class _Cache(Layer):
         like, old = self._head.weight, (self.buffers if self.is_initialized else ())
         attention = self._head.head.layer.self_attn
         shape = 1, attention.kv_heads, capacity, attention.head
-        self.keys, self.values = (torch.zeros(shape).to(like) for _ in range(2))
+        self.keys, self.values = (
+            torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(2)
+        )
         self.is_initialized, self._recorded = True, {}
         for new, held in zip(self.buffers, old, strict=False):
             new[:, :, : self.length] = held[:, :, : self.length]
@@ -135,16 +152,16 @@ class _Cache(Layer):
         graph.replay()
         return outputs
 
-    @torch.inference_mode()
     def record(self, run: Run) -> None:
         """All that a run may need, over an empty text."""
-        self.reserve(run.length)
+        self.reserve(run.end)
+        self.widest = width(run.width)
         self._head.start.fill_(0)
-        for tokens, seen, tree in cuda_graphs.keys(1, run):
+        for tokens, seen, tree in cuda_graphs.keys(run.start, run):
             self._recording((tokens, seen, not tree))
 
     def _recording(self, key: tuple[int, int, bool]) -> tuple[Any, Outputs]:
         if key not in self._recorded:
             tokens, seen, chain = key
-            self._recorded[key] = self._head.record(self, tokens, seen, chain=chain)
+            self._recorded[key] = self._head.recorded(self, tokens, seen, chain=chain)
         return self._recorded[key]

@@ -120,7 +120,11 @@ class Runner:
         """Makes the run's first steps off the clock, since the first passes of a shape take longer
         than any other, and on a GPU records all passes that it may need (``cuda_graphs``)."""
         limits = self._limits(self.settings.max_new_tokens)
-        with cuda_graphs.ahead(limits.length, self._most + 1, trees=self._method.tree):
+        widest = self._most + 1 + self._method.more(self._most)
+        needs = cuda_graphs.Run(
+            len(self.prompt_ids), limits.length, widest, trees=self._method.tree
+        )
+        with cuda_graphs.ahead(needs):
             steps = self._generate(self._new_recorder(), Clock(self.pair.device), limits)
             for _ in islice(steps, _WARM_UP):
                 pass

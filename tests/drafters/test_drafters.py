@@ -157,7 +157,7 @@ def test_a_head_over_few_tokens_guesses_as_over_all(tiny_pair, monkeypatch, draf
     """Greedily they are not spread over the target's vocabulary until the clock has stopped."""
     steps = []
     for narrow in (True, False):
-        monkeypatch.setattr(Processors, "any", not narrow)
+        monkeypatch.setattr(Processors, "none", narrow)
         runner = Runner(tiny_pair, "Once upon a time", Settings(drafter, 6, 40))
         columns = []
         wrapped = recorder.add_probabilities

@@ -226,6 +226,47 @@ def test_a_cache_is_lent_to_one_model_at_a_time_and_lent_again():
     assert again._static is first
 
 
+@pytest.mark.parametrize("device", DEVICES)
+@torch.inference_mode()
+def test_what_is_no_number_stays_in_its_own_text(device):
+    """A masked value that is NaN makes a sum of it NaN, so a cache is lent again without it."""
+    model = with_graphs(make_model().to(device))
+    text = [*range(40)]
+    lane = CachedModel(model)
+    lane.logits(text, 1)
+    lane.logits([*text, 1], 1)
+    lane._static._buffers.fill_(float("nan"))
+    first = lane._static
+    del lane
+    gc.collect()
+    again = CachedModel(model)
+    again.logits([1, 2, 3], 1)
+    assert again.logits([1, 2, 3, 4], 1).isfinite().all()
+    assert again.tree([1, 2, 3, 4], [5, 6], [-1, -1], 3).isfinite().all()
+    assert again._static is first
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_chain_wider_than_was_recorded_is_read_in_parts(device):
+    """What a draft missed while others guessed: nothing is recorded for it on the clock."""
+    stock = make_model(layers=3).to(device)
+    ours, theirs = CachedModel(with_graphs(stock)), CachedModel(stock)
+    text = [i % 320 for i in range(60)]
+    for lane in (ours, theirs):
+        lane.read_layers([1, 3])
+    with cuda_graphs.ahead(cuda_graphs.Run(1, 100, 3, trees=False)):
+        ours.logits(text[:8], 1)
+    theirs.logits(text[:8], 1)
+    for end, last in ((20, 1), (31, 11)):
+        a, b = (lane.logits(text[:end], last) for lane in (ours, theirs))
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+        a, b = (lane.hidden(text[:end], [], end - last) for lane in (ours, theirs))
+        assert a is not None
+        assert b is not None
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert {key[0] for key in ours._static._recorded} == {1, 2, 3}
+
+
 def test_views_and_other_families_run_as_before():
     model = with_graphs(make_model(layers=4))
     assert cuda_graphs.of(model) is not None
@@ -257,7 +298,11 @@ def test_weights_are_in_memory_once():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(("drafter", "k"), [("model", 4), ("lookup", 12), ("eagle-tree", 4)])
+@pytest.mark.parametrize(
+    ("drafter", "k"),
+    [("model", 4), ("lookup", 12), ("tree", 9), ("eagle-tree", 16), ("lookahead", 9), ("space", 2)]
+    + [("hybrid", 3), ("hybrid-eagle", 3), ("hybrid-eagle-tree", 5)],
+)
 def test_a_race_records_nothing_on_its_clock(on, monkeypatch, device, drafter, k):
     _, pair = on(device)
     settings = [Settings(drafter=d, k=k, max_new_tokens=40) for d in ("none", drafter)]
@@ -267,11 +312,15 @@ def test_a_race_records_nothing_on_its_clock(on, monkeypatch, device, drafter, k
     for _ in runners:
         next(events)  # their warm-ups are over
     kind = cuda_graphs.Recorder if device == "cuda" else Recorder
-    monkeypatch.setattr(kind, "record", lambda self, run: recorded.append(run))
-    try:
-        list(events)
-    finally:
-        assert recorded == []
+    record = kind.record
+
+    def noted(self, run):
+        recorded.append(run)
+        return record(self, run)
+
+    monkeypatch.setattr(kind, "record", noted)
+    list(events)
+    assert recorded == []
     texts = [runner.recording().new_ids for runner in runners]
     assert texts[0] == texts[1]
 

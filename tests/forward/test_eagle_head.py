@@ -107,6 +107,21 @@ def test_replayed_passes_give_the_same(tiny_pair, changes):
     torch.testing.assert_close(*rows, atol=1e-5, rtol=1e-4)
 
 
+def test_a_heads_cache_is_lent_again_without_what_is_no_number(tiny_pair):
+    head, _ = head_of(tiny_pair.target)
+    ours, features = static(head), torch.randn(len(TEXT) - 1, 3, 32)
+    expected = drafted(head, features, [8, 250])
+    lane = CachedEagle(ours)
+    for start, end in ((0, 30), (30, 31)):
+        lane.take(torch.full((end - start, 3, 32), float("nan")), end)
+        assert lane.logits([*range(end + 1)]).isnan().all()
+    del lane
+    gc.collect()
+    rows = drafted(ours, features, [8, 250])
+    torch.testing.assert_close(rows, expected, atol=1e-5, rtol=1e-4)
+    assert len(ours._caches._free) == 1
+
+
 def test_a_target_with_graphs_has_them_for_its_head(tiny_pair, monkeypatch):
     head, _ = head_of(tiny_pair.target)
     twin = copy.deepcopy(tiny_pair.target)
@@ -114,7 +129,7 @@ def test_a_target_with_graphs_has_them_for_its_head(tiny_pair, monkeypatch):
     recorder = None if twin.device.type == "cuda" else Recorder()
     cuda_graphs.attach(twin, recorder)
     assert isinstance(eagle_heads._quicker(head, twin), StaticEagle)
-    monkeypatch.setattr(StaticEagle, "run", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(StaticEagle, "_pass", lambda *_, **__: 1 / 0)
     assert eagle_heads._quicker(head, twin) is head
 
 
