@@ -84,6 +84,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="Stairs", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         parts: dict[str, Any] = {"head": _head()}
         parts["spec"], parts["kept"] = gr.State(""), gr.State(form.UNTOUCHED)
+        parts["fitted"] = gr.State(None)  # the spec of the pair that the form was fitted to
         with gr.Row(elem_id="columns", equal_height=False):
             with gr.Column(elem_id="controls", scale=0, min_width=300):
                 _make(laid_out, parts)
@@ -299,7 +300,7 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     loaded = wires.server(click, handlers.load, ("preset", "own"), named, trigger_mode="once")
     tried = wires.server(other, handlers.try_chat, ("spec",), named, trigger_mode="once")
     drafting = (*form.DRAFTING, *(f"{name}{g}" for g in form.GUESSERS for name in ("auto", "k")))
-    fitted = ("notice", "kept", "lacking", "chat", "turn", *drafting, *form.LAID_OUT)
+    fitted = ("notice", "kept", "fitted", "lacking", "chat", "turn", *drafting, *form.LAID_OUT)
     fitted += ("prompt", *(f"example-{i}" for i in range(len(widgets.PROMPTS))))
     for ready in (described, loaded, tried):
         # Reads what the form holds by then: a link, or the visitor, may have changed it meanwhile.
@@ -312,7 +313,9 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
 
     once: dict[str, Any] = {**_turn(), "trigger_mode": "once"}
     switched = ("run", "stop", "open", "recorded", "smaller")
-    ran = wires.server(parts["run"].click, handlers.run, asked, (*shown, *switched), **once)
+    form_and_pair = (*asked, "kept", "fitted")
+    changed = (*shown, *switched)
+    ran = wires.server(parts["run"].click, handlers.run, form_and_pair, changed, **once)
     # A handler says itself what failed: this is gradio's refusal, when its queue is full.
     refused = json.dumps(notices.notice(notices.REFUSED))
     wires.browser(ran.failure, f"() => ({refused})", (), ("notice",))

@@ -70,8 +70,13 @@ def run(asked: Asked) -> Iterator[Updates]:
         visitors.current().admit(who)
         flag = _running[visitor] = live_race.Flag()
         flag.seconds = visitors.current().seconds(who)
-        settings = form.settings(asked, _made.folder())
+        settings = form.settings(asked, _made.folder())  # what is wrong is said at once
         yield {"notice": notice(notices.STARTING, "wait"), **run_buttons(idle=False)}
+        if asked.get("fitted", asked["spec"]) != asked["spec"]:
+            # Pressed before the pair was there, and with it what the form holds for it.
+            pair = live_race.shelf().get(asked["spec"], flag)
+            asked = {**asked, **_fitting(pair, asked)[0]}
+            settings = form.settings(asked, _made.folder())
         race = live_race.race(form.text(asked, "prompt"), settings, flag, asked["spec"])
         began, stopped = time.monotonic(), False
         batches = live_race.batches(race, flag)
@@ -188,8 +193,7 @@ def adapt(asked: Asked) -> Updates:
     except Exception:
         return {}  # `describe` or `load` has reported it
     lacks, chat = pair.lacks(), pair.has_chat_template
-    outdone = {"model": notices.OUTDONE} if pair.own_draft else {}
-    values, kept, changes = form.fit(asked, asked["kept"], lacks, chat, outdone)
+    values, kept, changes = _fitting(pair, asked)
     updates = _form(values, asked) if changes else {}
     for name in form.DRAFTING:
         updates[name] = Change(updates.get(name, {}), choices=form.menu(lacks))
@@ -202,7 +206,18 @@ def adapt(asked: Asked) -> Updates:
     if changes:
         updates["notice"] = notice(" ".join(changes), "wait")
     lacking = ",".join(name for name, lack in lacks.items() if not lack.but)
-    return {"kept": kept | of_prompt, "lacking": lacking, **updates}
+    return {
+        "kept": kept | of_prompt,
+        "lacking": lacking,
+        "fitted": asked["spec"],
+        **updates,
+    }
+
+
+def _fitting(pair: Pair, asked: Asked) -> tuple[dict[str, Any], form.Kept, list[str]]:
+    """As ``form.fit``, for the pair in use."""
+    outdone = {"model": notices.OUTDONE} if pair.own_draft else {}
+    return form.fit(asked, asked["kept"], pair.lacks(), pair.has_chat_template, outdone)
 
 
 def preflight(asked: Asked) -> Updates:

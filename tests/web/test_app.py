@@ -66,7 +66,9 @@ def describing(monkeypatch, lacks=(), template=True, own_draft=False, **changes)
         lacks=lambda: {name: methods.Lack("it has none") for name in lacks},
         has_chat_template=template,
     )
-    monkeypatch.setattr(live_race, "shelf", lambda: SimpleNamespace(get=lambda spec: pair))
+    monkeypatch.setattr(
+        live_race, "shelf", lambda: SimpleNamespace(get=lambda spec, flag=None: pair)
+    )
     return handlers.adapt(asking(**{"kept": {}, **changes}))
 
 
@@ -131,6 +133,21 @@ def test_a_chat_template_that_is_missing_is_switched_off_and_comes_back(monkeypa
     assert not describing(monkeypatch, template=False)["chat"]["interactive"]
     told = describing(monkeypatch, template=False, chat=True)["chat"]
     assert (told["value"], told["interactive"]) == (False, False)
+
+
+def test_a_run_that_is_asked_for_before_its_pair_is_there_is_fitted_to_it(engine, monkeypatch):
+    """As the form is then: by the chat template, and by who guesses best on that pair. What was
+    chosen once the form was fitted stays."""
+    asked = {"kept": form.UNTOUCHED, "fitted": None}
+    told = describing(monkeypatch, own_draft=True, kept=form.UNTOUCHED)
+    play(**asked)
+    (one,) = engine.asked[-1][1].values()
+    assert (one.chat, one.drafter) == (True, told["drafter"]["value"])
+    assert one.drafter != "model"
+    assert told["fitted"] == ""
+    play(kept=told["kept"], fitted=told["fitted"], drafter="model", auto=False, k=4)
+    (one,) = engine.asked[-1][1].values()
+    assert (one.chat, one.drafter, one.k) == (False, "model", 4)
 
 
 def test_a_tree_stays_where_every_row_is_computed(monkeypatch):
