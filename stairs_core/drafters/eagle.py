@@ -33,11 +33,10 @@ class EagleDrafter:
         if first is None:
             return Proposal([], self.name)
 
-        columns = self._module.columns if self._inputs.sampler.narrows else None
+        columns, output = self._module.output(self._inputs.sampler.narrows)
 
         def logits(tokens: list[int]) -> torch.Tensor:
-            row = self._head.then(tokens[-1]) if tokens else first
-            return row if columns is not None else self._module.spread(row)
+            return output(self._head.then(tokens[-1]) if tokens else first)
 
         return chain(self._inputs, self.name, context, k, logits, columns)
 

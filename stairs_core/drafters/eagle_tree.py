@@ -35,17 +35,14 @@ class EagleTreeDrafter:
             return Proposal([], self.name, [])
 
         sampler, ends = self._inputs.sampler, self._inputs.pair.eos_ids
-        columns = self._module.columns if sampler.narrows else None
-
-        def whole(logits: torch.Tensor) -> torch.Tensor:
-            return logits if columns is not None else self._module.spread(logits)
+        columns, output = self._module.output(sampler.narrows)
 
         def rows(read: list[best_tree.Node], last: int) -> torch.Tensor:
             new = read[-last:]
             tokens, parents = [node.token for node in new], [node.follows for node in new]
-            return whole(self._head.branches(tokens, parents))
+            return output(self._head.branches(tokens, parents))
 
-        tree = best_tree.grow(context, k, sampler, ends, whole(first[None]), rows, columns)
+        tree = best_tree.grow(context, k, sampler, ends, output(first[None]), rows, columns)
         return replace(tree, source=self.name)
 
     def observe(self, outcome: Outcome) -> None:

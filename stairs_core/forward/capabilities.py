@@ -14,7 +14,7 @@ from .kv_cache import takes_cache
 from .layer_skip_view import INSTEAD, skip
 from .rotary import UNLIMITED, reach
 from .sliding_windows import widest
-from .tryouts import agree, sentence, tokens, tried
+from .tryouts import agree, outcome, sentence, tokens, tried
 
 _EDGE = 8
 """How many tokens past a window's width a try-out takes place."""
@@ -190,12 +190,9 @@ def _fault(model: Any, name: str) -> str | None:
         return state
     ids = tokens(model, 6)
     bound = bind(model, ids[:1])
-    try:
-        plain = _anew(bound, ids[:4], 2)
-    except (InputError, torch.OutOfMemoryError):
-        raise
-    except Exception as e:  # a model may raise anything
-        return f"does not run here: {sentence(e)}."
+    plain = outcome(lambda: _anew(bound, ids[:4], 2))
+    if isinstance(plain, Exception):
+        return f"does not run here: {sentence(plain)}."
     if not plain.amax(-1).isfinite().all():
         raise NoNumbers(name, plain.dtype)
     rows = tried(lambda: _rolled_back(bound, ids))

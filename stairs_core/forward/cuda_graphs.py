@@ -125,6 +125,23 @@ class Lending(Generic[T]):
         del self._free[:-_KEPT]
 
 
+K = TypeVar("K")
+
+
+class Recordings(dict[K, tuple[Any, T]]):
+    """Graphs, and the tensors that they leave their results in, by what they were recorded of."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def of(self, key: K, run: Callable[[], T]) -> tuple[Any, T]:
+        """The graph of that key; of ``run``, if there is none yet."""
+        if key not in self:
+            self[key] = self._recorder.record(run)
+        return self[key]
+
+
 class Graphs:
     """A model's static pass, and the caches with the graphs recorded over them. ``fit``: from the
     ids that it is given to its own, and back."""
@@ -171,7 +188,7 @@ class StaticCache:
     def __init__(self, graphs: Graphs) -> None:
         self._graphs = graphs
         self._buffers: torch.Tensor | None = None  # as ``StaticLlama.new_cache`` makes them
-        self._recorded: dict[Key, tuple[Any, Result]] = {}
+        self._recorded = Recordings[Key, Result](graphs.recorder)
         self._widest = WIDTHS[-1]  # tokens of the passes that were recorded ahead
 
     def ready(self, kv: KV | None, more: int, layers: Sequence[int]) -> KV:
@@ -188,7 +205,8 @@ class StaticCache:
         capacity = 0 if self._buffers is None else self._buffers.shape[2]
         if self._buffers is None or capacity < needed:
             self._buffers = self._grown(max(padded(needed), 2 * capacity), length)
-            self._recorded, kv = {}, None
+            self._recorded.clear()
+            kv = None
         elif kv is None:
             self._buffers.zero_()  # what another text left may be no numbers, masked or not
         if run is not None:
@@ -245,10 +263,7 @@ class StaticCache:
         return graphs.fit.fitted(logits) if graphs.fit else logits, hidden
 
     def _recording(self, key: Key) -> tuple[Any, Result]:
-        """The graph of a pass, and the tensors that it leaves its results in."""
-        if key not in self._recorded:
-            self._recorded[key] = self._graphs.recorder.record(lambda: self._forward(key))
-        return self._recorded[key]
+        return self._recorded.of(key, lambda: self._forward(key))
 
 
 def _kept(result: Result) -> Result:

@@ -11,6 +11,7 @@ library, version 0.9.0, ``models/eagle3``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply
 
 from .hidden_states import spread
 
+Logits = Callable[[torch.Tensor], torch.Tensor]
 Tree = tuple[torch.Tensor, torch.Tensor]
 """Positions in the text [tokens] and a mask [tokens, keys]: which keys each token sees."""
 
@@ -161,17 +163,16 @@ class EagleHead(nn.Module):
         """[vocabulary]: the target's id of each of the draft's."""
         return torch.arange(len(self.d2t), device=self.d2t.device) + self.d2t
 
-    @property
-    def columns(self) -> torch.Tensor:
-        """``ids``, once they are final."""
+    def output(self, narrow: bool) -> tuple[torch.Tensor | None, Logits]:
+        """What makes of the head's logits [..., vocabulary] those to choose from, and the ids of
+        their entries. ``narrow``: as they are; else [..., the target's vocabulary], whose ids need
+        not be given (None), -inf for what the head cannot guess, so that it has no chance."""
         if self._columns is None:
             self._columns = self.ids
-        return self._columns
-
-    def spread(self, logits: torch.Tensor) -> torch.Tensor:
-        """[..., the target's vocabulary]: logits, -inf for what the head cannot guess, so that it
-        has no chance; from [..., vocabulary]."""
-        return spread(logits, self.columns, len(self.t2d))
+        columns, tokens = self._columns, len(self.t2d)
+        if narrow:
+            return columns, lambda logits: logits
+        return None, lambda logits: spread(logits, columns, tokens)
 
     def embedded(self, ids: torch.Tensor) -> torch.Tensor:
         """[..., width]: embeddings of the target's ids."""

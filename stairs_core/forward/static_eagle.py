@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from . import cuda_graphs
-from .cuda_graphs import WIDTHS, Lending, Run, padded, run_ahead, width
+from .cuda_graphs import WIDTHS, Lending, Recordings, Run, padded, run_ahead, width
 from .eagle_head import EagleHead, Tree
 from .kv_cache import Layer
 
@@ -24,7 +24,7 @@ class StaticEagle:
 
     def __init__(self, head: EagleHead, recorder: cuda_graphs.Recorder) -> None:
         self.head, self.shape, self.weight = head, head.shape, head.weight
-        self._recorder = recorder
+        self.recorder = recorder
         self._caches = Lending[_Cache]()
         # What the graphs read of a pass.
         device, most = self.weight.device, WIDTHS[-1]
@@ -70,7 +70,7 @@ class StaticEagle:
         rows = slice(tokens - 1 if tree is None else 0, tokens)
         return out[rows].clone(), logits[rows].clone()
 
-    def _pass(self, tokens: int, cache: _Cache, seen: int, *, chain: bool) -> Outputs:
+    def run(self, tokens: int, cache: _Cache, seen: int, *, chain: bool) -> Outputs:
         """What is recorded: a pass over so many tokens, which see so much of the cache."""
         slots = self.start + torch.arange(tokens, device=self.start.device)
         if chain:
@@ -80,12 +80,6 @@ class StaticEagle:
             places, mask = self._places[:tokens], cache.mask[:tokens, :seen]
         view: Any = _Written(cache, slots, seen)
         return self.head.step(self._ids[:tokens], self._hidden[:tokens], view, (places, mask))
-
-    def recorded(
-        self, cache: _Cache, tokens: int, seen: int, *, chain: bool
-    ) -> tuple[Any, Outputs]:
-        """The graph of such a pass, and the tensors that it leaves its results in."""
-        return self._recorder.record(lambda: self._pass(tokens, cache, seen, chain=chain))
 
 
 class _Written:
@@ -109,7 +103,7 @@ class _Cache(Layer):
     def __init__(self, head: StaticEagle) -> None:
         super().__init__(whole_blocks=False)
         self._head = head
-        self._recorded: dict[tuple[int, int, bool], tuple[Any, Outputs]] = {}
+        self._recorded = Recordings[tuple[int, int, bool], Outputs](head.recorder)
         self.mask = torch.zeros(0, 0, dtype=torch.bool)  # [tokens, capacity]: a tree's
         self.widest = WIDTHS[-1]  # tokens of the passes that were recorded ahead
         self.reserve(0)
@@ -132,7 +126,8 @@ class _Cache(Layer):
         self.keys, self.values = (
             torch.zeros(shape, dtype=like.dtype, device=like.device) for _ in range(2)
         )
-        self.is_initialized, self._recorded = True, {}
+        self.is_initialized = True
+        self._recorded.clear()
         for new, held in zip(self.buffers, old, strict=False):
             new[:, :, : self.length] = held[:, :, : self.length]
         # The padding of a pass must see something, or what it writes is no numbers.
@@ -161,7 +156,5 @@ class _Cache(Layer):
             self._recording((tokens, seen, not tree))
 
     def _recording(self, key: tuple[int, int, bool]) -> tuple[Any, Outputs]:
-        if key not in self._recorded:
-            tokens, seen, chain = key
-            self._recorded[key] = self._head.recorded(self, tokens, seen, chain=chain)
-        return self._recorded[key]
+        tokens, seen, chain = key
+        return self._recorded.of(key, lambda: self._head.run(tokens, self, seen, chain=chain))

@@ -24,7 +24,13 @@ def tokens(model: Any, count: int) -> list[int]:
 
 
 def tried(what: Callable[[], torch.Tensor]) -> torch.Tensor | None:
-    """The result of ``what``, or None where the model fails: models may raise any exception.
+    """The result of ``what``, or None where the model fails, as ``outcome``."""
+    found = outcome(what)
+    return None if isinstance(found, Exception) else found
+
+
+def outcome(what: Callable[[], torch.Tensor]) -> torch.Tensor | Exception:
+    """The result of ``what``, or its exception where the model fails: models may raise any.
 
     InputError and OutOfMemoryError are raised: they do not mean that the model cannot do it.
     """
@@ -32,8 +38,8 @@ def tried(what: Callable[[], torch.Tensor]) -> torch.Tensor | None:
         return what()
     except (InputError, torch.OutOfMemoryError):
         raise
-    except Exception:
-        return None
+    except Exception as e:
+        return e
 
 
 def sentence(error: Exception) -> str:

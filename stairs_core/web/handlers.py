@@ -41,6 +41,7 @@ from .temp_folders import Folders
 
 if TYPE_CHECKING:
     from ..models.pair import Pair
+    from ..settings.methods import Lack
 
 TRACES = Path(__file__).resolve().parents[2] / "assets" / "traces"
 Asked = Mapping[str, Any]
@@ -75,7 +76,7 @@ def run(asked: Asked) -> Iterator[Updates]:
         if asked.get("fitted", asked["spec"]) != asked["spec"]:
             # Pressed before the pair was there, and with it what the form holds for it.
             pair = live_race.shelf().get(asked["spec"], flag)
-            asked = {**asked, **_fitting(pair, asked)[0]}
+            asked = {**asked, **_fitting(pair, pair.lacks(), asked)[0]}
             settings = form.settings(asked, _made.folder())
         race = live_race.race(form.text(asked, "prompt"), settings, flag, asked["spec"])
         began, stopped = time.monotonic(), False
@@ -193,7 +194,7 @@ def adapt(asked: Asked) -> Updates:
     except Exception:
         return {}  # `describe` or `load` has reported it
     lacks, chat = pair.lacks(), pair.has_chat_template
-    values, kept, changes = _fitting(pair, asked)
+    values, kept, changes = _fitting(pair, lacks, asked)
     updates = _form(values, asked) if changes else {}
     for name in form.DRAFTING:
         updates[name] = Change(updates.get(name, {}), choices=form.menu(lacks))
@@ -214,10 +215,12 @@ def adapt(asked: Asked) -> Updates:
     }
 
 
-def _fitting(pair: Pair, asked: Asked) -> tuple[dict[str, Any], form.Kept, list[str]]:
-    """As ``form.fit``, for the pair in use."""
+def _fitting(
+    pair: Pair, lacks: Mapping[str, Lack], asked: Asked
+) -> tuple[dict[str, Any], form.Kept, list[str]]:
+    """As ``form.fit``, for the pair in use, which has these ``lacks``."""
     outdone = {"model": notices.OUTDONE} if pair.own_draft else {}
-    return form.fit(asked, asked["kept"], pair.lacks(), pair.has_chat_template, outdone)
+    return form.fit(asked, asked["kept"], lacks, pair.has_chat_template, outdone)
 
 
 def preflight(asked: Asked) -> Updates:

@@ -129,7 +129,7 @@ def test_a_target_with_graphs_has_them_for_its_head(tiny_pair, monkeypatch):
     recorder = None if twin.device.type == "cuda" else Recorder()
     cuda_graphs.attach(twin, recorder)
     assert isinstance(eagle_heads._quicker(head, twin), StaticEagle)
-    monkeypatch.setattr(StaticEagle, "_pass", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(StaticEagle, "run", lambda *_, **__: 1 / 0)
     assert eagle_heads._quicker(head, twin) is head
 
 

@@ -81,8 +81,9 @@ class Batches:
         # step, so that little of it is padding.
         order = self._shuffled(len(self._parts), done)
         number, turn = divmod(at, self._steps_a_part)
-        texts = self._part(order[number])
-        return texts.batch(self._rows(texts.lengths, done, order[number], turn))
+        part = int(order[number])
+        texts = self._part(part)
+        return texts.batch(self._rows(texts.lengths, done, part, turn))
 
     def complete(self, batch: Batch) -> Batch:
         """With ``hidden`` [texts, length, layers, width], bfloat16."""
@@ -90,14 +91,14 @@ class Batches:
 
     def _rows(self, lengths: torch.Tensor, done: int, part: int, turn: int) -> torch.Tensor:
         """The texts of step ``turn`` of a part, in a pass."""
-        shuffled = torch.tensor(self._shuffled(self._per_part, done, part))
+        shuffled = self._shuffled(self._per_part, done, part)
         alike = shuffled[lengths[shuffled].argsort(stable=True)]
-        first = int(torch.tensor(self._shuffled(self._steps_a_part, done, part, 1))[turn])
+        first = int(self._shuffled(self._steps_a_part, done, part, 1)[turn])
         return alike[first * self._texts :][: self._texts]
 
-    def _shuffled(self, count: int, *key: int) -> list[int]:
+    def _shuffled(self, count: int, *key: int) -> torch.Tensor:
         seed = hash((self._plan.seed, *key)) % 2**31
-        return torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+        return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
     def _part(self, number: int) -> _Texts:
         if self._read is None or self._read[0] != number:
