@@ -324,4 +324,4 @@ def test_an_encoder_decoder_model_is_refused():
         decoder_start_token_id=0,
     )
     with pytest.raises(InputError, match="encoder-decoder"):
-        ours(T5ForConditionalGeneration(config).eval(), torch.tensor([[3, 4]]))
+        ours(placed(T5ForConditionalGeneration(config).eval()), torch.tensor([[3, 4]]))

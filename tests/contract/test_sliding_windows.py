@@ -243,6 +243,7 @@ def test_lean_angles_do_not_run_out(strict):
     assert torch.allclose(lean, CachedModel(model).logits(ids, 4), atol=1e-4)
 
 
+@pytest.mark.cpu
 def test_a_window_is_not_leans():
     from stairs_core.forward import lean_llama
 
@@ -257,7 +258,7 @@ def test_custom_generate_has_generates_limits_alone(name):
         "Gemma3": families.WINDOWED["Gemma3"],
         "Llama": ROPES["dynamic"],
     }[name]
-    model = families.make(name, **changes)
+    model = elsewhere.placed(families.make(name, **changes))
     ids = torch.tensor([make_tokenizer().encode(PROMPT)])
     given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "eos_token_id": None}
     given |= {"max_new_tokens": 140, "pad_token_id": 0}
@@ -275,7 +276,7 @@ def test_custom_generate_has_generates_limits_alone(name):
 
 
 def test_custom_generate_refuses_what_a_table_ends():
-    model = families.make("GPT2", n_positions=40)
+    model = elsewhere.placed(families.make("GPT2", n_positions=40))
     with pytest.raises(InputError, match="the models read 40"):
         model.generate(
             torch.tensor([[3, 4, 5]]),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from chi_square import LIMIT, SAMPLING, VOCABULARY, distance, sampled, sampler_of
+from elsewhere import placed
 from tiny_models import make_model, perturb, save_pair
 
 from stairs_core.decoding import acceptance
@@ -28,7 +29,8 @@ def pair(tmp_path_factory):
     """Six tokens only, so that the distribution of the first two can be counted; in our own forward
     pass, which takes a fraction of the time."""
     target = make_model(layers=3, vocab_size=VOCABULARY)
-    torch.nn.init.normal_(target.lm_head.weight, std=0.12)
+    head = torch.nn.init.normal_(target.lm_head.weight.detach().cpu(), std=0.12)
+    target.lm_head.weight.data = placed(head)
     folder = save_pair(tmp_path_factory.mktemp("six"), target, perturb(target, 1.2))
     pair = replace(load_pair(str(folder), "cpu", "float32", "off"), eos_ids=frozenset())
     return replace(pair, target=LeanLlama(pair.target), draft=LeanLlama(pair.draft))

@@ -14,6 +14,7 @@ from tiny_models import make_model, make_tokenizer, perturb, save_pair
 import stairs_core
 from stairs_core.cli import main
 from stairs_core.errors import InputError, NoNumbers
+from stairs_core.forward import tryouts
 from stairs_core.forward.fitted_draft import vocabulary
 from stairs_core.measuring import bench
 from stairs_core.measuring.baselines import transformers_generate
@@ -243,7 +244,8 @@ def test_a_draft_whose_logits_are_no_numbers_is_named(tmp_path, sampling):
 
 
 def test_a_model_that_is_broken_at_load_is_not_called_stateful(tmp_path, capsys):
-    save_pair(tmp_path, broken(float("nan"), 2), make_model())
+    tried = tryouts.tokens(make_model(), 4)[2]
+    save_pair(tmp_path, broken(float("nan"), tried), make_model())
     asked = ["run", "--pair", str(tmp_path), "--device", "cpu", "--prompt", "a", "--json"]
     assert main.main(asked) == 2
     assert "In float32 the logits of target are no numbers" in capsys.readouterr().err

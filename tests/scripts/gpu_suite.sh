@@ -6,7 +6,8 @@
 # Parts, in this order: env strict bench race train tests. Each has a time limit of its own, and
 # none stops the others. OUT gets a log of each and numbers.tgz: tables, JSON and traces. Status 1 if
 # a part failed. Needs no page: without gradio, plotly or gguf, what needs them is skipped.
-# DEVICE=cpu rehearses it where there is no GPU, LIMIT=0.1 shortens every limit.
+# DEVICE=cpu rehearses it where there is no GPU, LIMIT=0.1 shortens every limit; BENCH has options
+# of the bench besides its own.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 OUT=$(mkdir -p "${1:?name a folder for the results}" && cd "$1" && pwd) && shift
@@ -41,7 +42,7 @@ PY
 # Plugins are named one by one: another may warn, and a warning is an error here.
 part_tests() {
     local plugins="-p xdist" folders
-    "$PYTHON" -c "import pytest_timeout" 2>/dev/null && plugins="$plugins -p timeout --timeout 40"
+    "$PYTHON" -c "import pytest_timeout" 2>/dev/null && plugins="$plugins -p timeout --timeout 90"
     folders=${FOLDERS:-$(echo tests/{contract,decoding,drafters,forward,measuring,models,text,traces})}
     PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 OMP_NUM_THREADS=1 limited 170 "$PYTHON" -P -m pytest \
         $plugins -p no:cacheprovider -n "$WORKERS" --dist worksteal \
@@ -69,7 +70,7 @@ part_strict() {
 
 part_bench() {
     limited 100 "$PYTHON" -P -m stairs_core bench --device "$DEVICE" --count 4 --repeats 1 \
-        --ks 3,5 --max-new-tokens 48 --against transformers --json \
+        --ks 5 --max-new-tokens 48 --against transformers --json ${BENCH:-} \
         2>"$OUT/bench.log" | tee "$KEEP/bench.txt" | grep '^|'
     local status=${PIPESTATUS[0]}
     grep '^{' "$KEEP/bench.txt" >"$KEEP/bench.json"

@@ -50,7 +50,7 @@ def translated(pair, source: str, target: str, new: int = 40) -> list[int]:
     """By transformers alone."""
     words = pair.tokenizer
     words.src_lang = source
-    ids = words(PROMPT, return_tensors="pt")
+    ids = words(PROMPT, return_tensors="pt").to(pair.device)
     words.src_lang = "eng_Latn"
     first = words.convert_tokens_to_ids(target)
     out = pair.target.generate(
