@@ -49,6 +49,18 @@ def build(model: Any, how: str, again: Callable[[], Any]) -> Any:
     return quick if agree(_logits(quick), expected) else again()
 
 
+def kind(model: Any) -> str:
+    """What computes the model's passes now: "graphs", "lean", "packed", "compiled" or "stock"."""
+    if isinstance(model, lean_llama.LeanLlama):
+        return "lean"
+    if cuda_graphs.of(model) is not None:
+        return "graphs"
+    if hasattr(model.forward, "_torchdynamo_orig_callable"):
+        return "compiled"
+    packed = any(isinstance(part, packed_linear.PackedLinear) for part in model.modules())
+    return "packed" if packed else "stock"
+
+
 def _quicker(model: Any) -> Any:
     if lean_llama.fits(model):
         return lean_llama.LeanLlama(model, consume=True)

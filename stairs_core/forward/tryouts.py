@@ -35,8 +35,9 @@ def tokens(model: Any, count: int) -> list[int]:
     ids = [ordinary[(size // 8 + i * apart) % size] for i in range(count)]
     begins = getattr(config, "bos_token_id", None)
     decoder_alone = not getattr(model.config, "is_encoder_decoder", False)
-    if decoder_alone and begins in range(config.vocab_size) and begins != config.pad_token_id:
-        ids[:1] = [begins]
+    inside = isinstance(begins, int) and begins < config.vocab_size
+    if decoder_alone and inside and begins != config.pad_token_id:
+        return [begins, *ids[1:]]
     return ids
 
 

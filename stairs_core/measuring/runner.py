@@ -18,7 +18,7 @@ from ..decoding.clock import Clock
 from ..decoding.engine import Limits, generate
 from ..decoding.recorder import Recorder
 from ..drafters import DrafterInputs
-from ..forward import cuda_graphs
+from ..forward import cuda_graphs, faster_pass
 from ..forward.encoder_decoder import reads_apart
 from ..models.devices import hardware
 from ..models.pair import Pair
@@ -284,8 +284,16 @@ class Runner:
             system=settings.system,
             template=dict(settings.template),
             eos_ids=tuple(sorted(self._ending.eos_ids)),
+            passes=_passes(pair, settings),
             prices=pass_timing.prices(pair, settings.backend, settings.numerics, drafts=drafts),
         )
+
+
+def _passes(pair: Pair, settings: Settings) -> str:
+    """What computes the target's passes. Graphs replay the passes of one backend alone."""
+    kind = faster_pass.kind(pair.target)
+    replayed = settings.backend == "single_kv" and settings.numerics == "fast"
+    return kind if kind != "graphs" or replayed else "stock"
 
 
 def _shared(spec: str) -> str:

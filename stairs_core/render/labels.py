@@ -20,6 +20,15 @@ BACKENDS = {
 }
 """The four backends in words, the default first."""
 
+_PASSES = {
+    "graphs": "passes replayed as CUDA graphs",
+    "lean": "Stairs' own forward pass",
+    "packed": "packed weights",
+    "compiled": "torch.compile",
+    "stock": "transformers' forward pass",
+}
+"""What computes a target's passes (``Run.passes``), in words."""
+
 _DRAFTING = {
     "constant": "K {k}",
     "cost": "K auto, {k} at most",
@@ -78,6 +87,12 @@ def checking(run: Run | Settings, *, usual: bool = False) -> list[str]:
     known = usual or run.backend != next(iter(BACKENDS))
     parts = [BACKENDS.get(run.backend, run.backend)] if known else []
     return [*parts, "strict"] if run.numerics == "strict" else parts
+
+
+def place(run: Run) -> str:
+    """On what a run was made, in which precision, and by whose forward pass."""
+    parts = run.hardware, run.dtype, _PASSES.get(run.passes, "")
+    return ", ".join(filter(None, parts))
 
 
 def drafting(run: Run) -> str:

@@ -170,7 +170,7 @@ def source(lanes: Sequence[Recording], kind: Kind, name: str = "") -> str:
         log = f"“{name}”, a log of {run.engine}{target}{labels.longest(lanes)}."
         content = "It tells which guesses held, but no texts and no times."
         return " ".join([log, content, *labels.untold(lanes)])
-    place = f"{run.hardware}, {run.dtype}"
+    place = labels.place(run)
     if kind == "live":
         return f"On {place}: {_setting(lanes)}."
     return f"“{name}”, made on {place}, {run.created[:10]}: {_setting(lanes)}."

@@ -177,7 +177,8 @@ class Run:
     ``template``: what else the chat template was filled in with. ``eos_ids``: the tokens that the
     text ends at. ``defaults``: entries of the target's generation config that shaped the text, and
     ``left_out``, those that were ignored; each as ``name=value``. The languages: codes, where one
-    was asked for.
+    was asked for. ``passes``: what computed the target's passes (``forward.faster_pass.kind``);
+    empty where an older trace does not tell.
 
     ``engine``: set for a log of another engine: such a lane has no texts, no ids, no margins and no
     times. ``untold``: what the log leaves out about its steps. "order": only how many steps
@@ -221,6 +222,7 @@ class Run:
     left_out: tuple[str, ...] = ()
     source_language: str | None = None
     target_language: str | None = None
+    passes: str = ""
     schema: int = SCHEMA
 
     @property

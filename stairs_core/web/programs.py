@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import PYTHON, InputError, Words
-from ..render import explain, summary
+from ..render import explain, labels, summary
 from ..settings.settings import Settings
 from ..traces import files, metrics
 from ..traces.records import Lanes, Recording
@@ -192,7 +192,7 @@ def _around(lanes: Sequence[Recording], trace: bool) -> dict[str, Any]:
         "alone": {"tokens": alone.new_tokens, "seconds": _short(alone.seconds)},
         "target": run.target,
         "pair": run.pair,
-        "machine": f"{run.hardware}, {run.dtype}",
+        "machine": labels.place(run),
         "created": run.created,
     }
     return shared | ({"trace": files.dumps(lanes)} if trace else {})

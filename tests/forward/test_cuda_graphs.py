@@ -24,6 +24,7 @@ from stairs_core.forward.static_llama import StaticLlama
 from stairs_core.measuring.race import race
 from stairs_core.measuring.runner import Runner
 from stairs_core.models.load import load_pair
+from stairs_core.render import labels
 from stairs_core.settings import methods
 from stairs_core.settings.settings import BACKENDS, Settings
 
@@ -206,6 +207,21 @@ def test_other_ways_to_compute_the_stairs_are_as_before(on, device, backend, num
     assert [(s.accepted, [t.id for t in s.tokens]) for s in steps] == [
         (s.accepted, [t.id for t in s.tokens]) for s in expected
     ]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_run_says_what_computed_its_passes(on, device):
+    stock, ours = on(device)
+    strict, rows = {"numerics": "strict"}, {"backend": "matrix_kv"}
+    for pair, settings, passes in (
+        (stock, {}, "stock"),
+        (ours, {}, "graphs"),
+        (ours, strict, "stock"),
+        (ours, rows, "stock"),
+    ):
+        run = Runner(pair, PROMPTS[0], Settings("model", 3, 8, **settings)).recording().run
+        assert run.passes == passes
+        assert ("CUDA graphs" if passes == "graphs" else "transformers'") in labels.place(run)
 
 
 def test_a_cache_is_lent_to_one_model_at_a_time_and_lent_again():

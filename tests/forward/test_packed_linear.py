@@ -58,7 +58,9 @@ def test_our_own_forward_pass_gives_the_stock_models_logits(changes: dict):
 
 @pytest.mark.usefixtures("always")
 def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch):
-    assert isinstance(faster_pass.build(make_model(), "auto", make_model), lean_llama.LeanLlama)
+    lean = faster_pass.build(make_model(), "auto", make_model)
+    assert isinstance(lean, lean_llama.LeanLlama)
+    assert faster_pass.kind(lean) == "lean"
     assert type(faster_pass.build(make_model(), "off", make_model)) is type(make_model())
     gpt = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=320)).eval()
     assert faster_pass.build(gpt, "auto", never) is gpt
@@ -68,6 +70,7 @@ def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch
     half = make_model().bfloat16()
     assert faster_pass.build(half, "auto", never) is half
     assert type(half.lm_head) is torch.nn.Linear
+    assert [faster_pass.kind(model) for model in (odd, half)] == ["packed", "stock"]
     monkeypatch.setattr(packed_linear, "_pays", lambda *_: False)
     slow = make_model()
     assert faster_pass.build(slow, "auto", never) is slow
@@ -102,6 +105,7 @@ def never():
 def test_a_compiled_model_gives_the_same_logits():
     stock = make_model()
     compiled = faster_pass.build(copy.deepcopy(stock), "on", never)
+    assert [faster_pass.kind(model) for model in (compiled, stock)] == ["compiled", "stock"]
     one, other = CachedModel(compiled), CachedModel(stock)
     for end in (9, 10, 14, 20):
         a, b = (lane.logits(list(range(end)), 3) for lane in (one, other))

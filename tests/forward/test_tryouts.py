@@ -10,7 +10,6 @@ from tiny_models import make_model
 from stairs_core.forward import capabilities, cuda_graphs, faster_pass, tryouts
 from stairs_core.forward.cached_model import CachedModel
 
-
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 BIG = torch.finfo(torch.float16).min
 

@@ -168,7 +168,7 @@ def _head(recordings: Sequence[Recording], paint: Paint, columns: int) -> list[s
     shaped = "".join(f", {words}" for words in shaping if words)
     shaped += f", into {run.target_language}" if run.target_language else ""
     promises = labels.promises(recordings)
-    how = f"{run.backend}{strict}{shaped}, {promises}, {run.dtype}, {run.hardware}"
+    how = f"{run.backend}{strict}{shaped}, {promises}, {labels.place(run)}"
     setting = f"{models}, {labels.drafting(run)}, {how}"
     text = f"Stairs trace of {run.created[:10]}, {lanes}: {setting}"
     lines = paint.wrap([(visible(text), "")], columns)
