@@ -33,7 +33,7 @@ def tokens(model: Any, count: int) -> list[int]:
     ordinary = [i for i in range(config.vocab_size) if i not in marks] or [0]
     size, apart = len(ordinary), max(len(ordinary) // 128, 1)
     ids = [ordinary[(size // 8 + i * apart) % size] for i in range(count)]
-    begins = getattr(config, "bos_token_id", None)
+    begins: Any = getattr(config, "bos_token_id", None)
     decoder_alone = not getattr(model.config, "is_encoder_decoder", False)
     inside = isinstance(begins, int) and begins < config.vocab_size
     if decoder_alone and inside and begins != config.pad_token_id:

@@ -102,6 +102,7 @@ def never():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own, of itself
 def test_a_compiled_model_gives_the_same_logits():
     stock = make_model()
     compiled = faster_pass.build(copy.deepcopy(stock), "on", never)
