@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -49,13 +50,11 @@ def check_strict(model: Any, name: str) -> None:
     model = bind(model, ids[:1])
     fits = even = True
     for past in _lengths(model, 4 * WIDTH):
-        (plain, text), (one, _), (several, _) = (
-            _holding(model, past, strict) for strict in (False, True, True)
-        )
-        text = [*text, *ids] if past else ids
-        rows = tried(lambda one=one, text=text: _one_by_one(one, text, WIDTH))
-        fits = fits and agree(rows, tried(lambda at=plain, text=text: at.logits(text, WIDTH)))
-        again = tried(lambda at=several, text=text: at.logits(text, WIDTH))
+        held = partial(_holding, model, past)
+        plain = tried(lambda held=held: _at_once(*held(), ids))
+        rows = tried(lambda held=held: _singly(*held(strict=True), ids))
+        fits = fits and agree(rows, plain)
+        again = tried(lambda held=held: _at_once(*held(strict=True), ids))
         even = even and _same_bits(rows, again)
     if not fits:
         raise InputError(
@@ -241,6 +240,21 @@ def _one_by_one(cached: CachedModel, ids: list[int], last: int) -> torch.Tensor:
     """[last, vocabulary]: the same from one pass per token, over the cache."""
     ends = range(len(ids) - last + 1, len(ids) + 1)
     return torch.cat([cached.logits(ids[:end], 1) for end in ends])
+
+
+def _at_once(cached: CachedModel, text: list[int], ids: list[int]) -> torch.Tensor:
+    """[WIDTH, vocabulary]: logits at the end of ``ids`` after the text, which they may begin with,
+    in one pass."""
+    return cached.logits(_joined(text, ids), WIDTH)
+
+
+def _singly(cached: CachedModel, text: list[int], ids: list[int]) -> torch.Tensor:
+    """The same from one pass per token."""
+    return _one_by_one(cached, _joined(text, ids), WIDTH)
+
+
+def _joined(text: list[int], ids: list[int]) -> list[int]:
+    return ids if ids[: len(text)] == text else [*text, *ids]
 
 
 def _after_each(

@@ -37,8 +37,9 @@ class Row:
     ``speedup``: over plain decoding in the same race, which took ``plain_seconds``. ``share``: the
     speedup as a share of what the race's passes alone would allow (``ideal_speedups``), in races
     where that is known. ``other_share``: engine work outside the models' passes, as a share of the
-    lane's time. ``same``: number of races with identical texts. ``lossy``: whether the texts are
-    others by design, and then none is counted as the same.
+    lane's time. ``same``: number of races with identical texts. ``ties``: of the others, how many
+    part where rounding can explain it. ``lossy``: whether the texts are others by design, and then
+    none is counted as the same.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Row:
     alpha: list[float] = field(default_factory=list)
     other_share: list[float] = field(default_factory=list)
     same: int = 0
+    ties: int = 0
     lossy: bool = False
 
     @property
@@ -73,6 +75,7 @@ class Row:
             "alpha": _median(self.alpha),
             "other_share": _median(self.other_share),
             "identical": None if self.lossy else self.same,
+            "rounding_ties": self.ties,
             "lossy": self.lossy,
         }
 
@@ -194,6 +197,7 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.alpha += [] if summary.alpha is None else [summary.alpha]
     row.other_share.append(summary.other_seconds / summary.seconds)
     row.same += bool(result.identical)
+    row.ties += bool(where := result.first_difference) and where.verdict == "rounding tie"
     row.lossy = recordings[1].run.lossy
 
 
@@ -224,9 +228,17 @@ def table(rows: Sequence[Row]) -> str:
             f"| {row.name} | {middle:.2f} ({low:.2f} to {high:.2f}) | {row.overall:.2f} "
             f"| {_shown(row.share)} | {_median(row.tokens_per_second):.0f} "
             f"| {_shown([] if row.lossy else row.tokens_per_target_call)} | {_shown(row.alpha)} "
-            f"| {'lossy' if row.lossy else f'{row.same} of {len(row.speedup)}'} |"
+            f"| {_same_text(row)} |"
         )
     return "\n".join(lines)
+
+
+def _same_text(row: Row) -> str:
+    """How many of the texts were the same, and how many of the others are explained by rounding."""
+    if row.lossy:
+        return "lossy"
+    ties = f", {row.ties} by rounding" if row.ties else ""
+    return f"{row.same} of {len(row.speedup)}{ties}"
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

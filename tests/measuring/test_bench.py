@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from stairs_core.cli.main import main
 from stairs_core.errors import InputError
 from stairs_core.measuring import baselines, bench
 from stairs_core.settings import methods
+from stairs_core.traces.metrics import Comparison, Difference
+from stairs_core.traces.records import Recording
 
 
 def test_prompts_are_spread_over_the_file(tmp_path: Path):
@@ -49,6 +53,33 @@ def test_a_bench_from_the_command_line(tiny_pair_dir, tmp_path: Path, capsys):
         unpriced = not methods.priced(row["name"].split(",")[0])
         assert row["share_of_ideal"] is None or (not unpriced and 0 < row["share_of_ideal"] <= 1)
         assert row["speedup_overall"] > 0
+
+
+def test_a_text_that_is_another_by_rounding_alone_is_told_from_a_fault(
+    tiny_pair_dir, tmp_path: Path, capsys, monkeypatch
+):
+    """Each lane's second race ends in another text: in one lane at a tie, in the other not."""
+    real, races = bench.compare, Counter[str]()
+
+    def compare(alone: Recording, other: Recording) -> Comparison:
+        found = real(alone, other)
+        assert found.identical
+        races[other.run.drafter] += 1
+        if races[other.run.drafter] == 1:
+            return found
+        verdict = "rounding tie" if other.run.drafter == "lookup" else "unexplained"
+        where = Difference(3, 1, 2, "a", "b", 0.0, 0.1, verdict)
+        return replace(found, identical=False, first_difference=where)
+
+    monkeypatch.setattr(bench, "compare", compare)
+    only = ["--drafters", "lookup,model", "--only", "lookup, K = 10", "model, K = 2"]
+    report, out = run_bench(tiny_pair_dir, tmp_path / "prompts.txt", capsys, "2", *only)
+    rows = {row["name"]: (row["identical"], row["rounding_ties"]) for row in report["rows"]}
+    assert rows["lookup, K = 10"] == (1, 1)
+    assert rows["model, K = 2"][1] == 0
+    (tied,) = [line for line in out if line.startswith("| lookup")]
+    assert tied.endswith("| 1 of 2, 1 by rounding |")
+    assert not [line for line in out if line.startswith("| model") and "rounding" in line]
 
 
 def test_what_people_use_today_writes_the_same_text(tiny_pair_dir, tmp_path: Path, capsys):
