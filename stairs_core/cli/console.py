@@ -50,16 +50,18 @@ def drafting(k: str | None, length: str | None) -> dict[str, Any]:
 
 
 def fitted(settings: Settings, pair: Pair, args: argparse.Namespace) -> Settings:
-    """The settings with what was not asked for as it suits the pair: who guesses, how many, and
-    whether the prompt is a turn in the chat template."""
+    """The settings with what was not asked for as it suits the pair: who guesses, how many (as
+    suits who does), and whether the prompt is a turn in the chat template."""
     if getattr(args, "chat", False) is None:
         settings = replace(settings, chat=settings.chat or pair.has_chat_template)
-    if settings.drafter != "model" or getattr(args, "named", True):
-        return settings
-    usual = pair.usual_drafter(strict=settings.numerics == "strict")
     chosen = args.k is not None or getattr(args, "length", None) is not None
-    auto = AUTO if usual != "model" and not chosen and REGISTRY[usual].by_cost else {}
-    return replace(settings, drafter=usual, **auto)
+    if settings.drafter == "model" and not getattr(args, "named", True):
+        usual = pair.usual_drafter(strict=settings.numerics == "strict")
+        settings = replace(settings, drafter=usual)
+        if usual != "model" and not chosen and REGISTRY[usual].by_cost:
+            return replace(settings, **AUTO)
+    k = REGISTRY[settings.drafter].usual_k
+    return settings if chosen or k is None else replace(settings, k=k)
 
 
 def progress(text: str) -> None:

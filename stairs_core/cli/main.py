@@ -216,7 +216,8 @@ def _add_training(parser: argparse.ArgumentParser, options: ModuleType) -> None:
 def _add_drafting(parser: argparse.ArgumentParser) -> None:
     usual = Settings()
     add = parser.add_argument
-    add("--k", help=f"guesses a step, {_range(K_RANGE, usual.k)}, or auto")
+    low, high = K_RANGE
+    add("--k", help=f"guesses a step, {low} to {high} (default: as suits the guesser), or auto")
     add("--backend", default=usual.backend, help=f"one of {', '.join(BACKENDS)}")
     add("--numerics", default=usual.numerics, help="fast, or strict: the same bits in any grouping")
 

@@ -21,8 +21,9 @@ class Method:
     ``lossy``: another model writes the text, which is not the target's. ``reads_text``: it needs
     texts, where transformers' ``generate`` has ids only. ``priced``: its passes are those that
     ``measuring.pass_timing`` times, so that a speedup can be predicted from them. ``by_cost``: a
-    benchmark also runs it with K auto. ``usual_k``: the one K that a benchmark runs it with; None:
-    all that are asked for. ``more``: how many tokens a pass reads that are no guesses, by K.
+    benchmark also runs it with K auto. ``usual_k``: the K that suits it, and the one that a
+    benchmark runs it with; None: all that are asked for. ``more``: how many tokens a pass reads
+    that are no guesses, by K.
     """
 
     label: str

@@ -76,6 +76,22 @@ def test_the_drafter_and_the_backend_do_not_change_the_text(stairs):
     assert len(texts) == 1
 
 
+def test_each_guesser_guesses_as_many_as_suit_it_unless_it_is_told(stairs, tmp_path):
+    file = str(tmp_path / "race.jsonl")
+    asked = ("--prompt", PROMPT, "--max-new-tokens", "2", "--trace", file)
+
+    def ks(*more: str) -> list[tuple[str, int, str]]:
+        assert stairs("race", "--lanes", "none,model,lookup,recycle", *asked, *more)[0] == 0
+        return [(r.run.drafter, r.run.k, r.run.length) for r in files.read(file)[1:]]
+
+    fixed = [("model", 6, "constant"), ("lookup", 10, "constant"), ("recycle", 8, "constant")]
+    assert ks() == fixed
+    assert ks("--k", "3") == [(name, 3, length) for name, _, length in fixed]
+    assert ks("--length", "heuristic") == [(name, 6, "heuristic") for name, _, _ in fixed]
+    assert stairs("run", "--drafter", "lookup", *asked)[0] == 0
+    assert files.read(file)[0].run.k == 10
+
+
 def test_a_head_that_is_named_is_used(stairs, tiny_pair, tiny_pair_dir, monkeypatch, tmp_path):
     monkeypatch.setattr(tiny_pair.target, "given_head", None, raising=False)
     folder = tmp_path / "mine"

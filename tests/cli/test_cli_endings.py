@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures are imported, then named by the tests)
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import itertools
@@ -249,6 +250,27 @@ def test_a_prompt_file_that_will_not_do_is_refused(tmp_path, monkeypatch, capsys
     assert "is empty" in refused(main.main(["run", "--prompt-file", "-"]), *capsys.readouterr())
     both = main.main(["run", "--prompt", "x", "--prompt-file", "y"])
     assert "not allowed with" in refused(both, *capsys.readouterr())
+
+
+def test_transformers_reads_its_files_once(monkeypatch):
+    """Its scan of them is kept as a whole; other caches have the limits that they ask for."""
+
+    def create_import_structure_from_path(path):
+        return scanned.append(path)
+
+    scanned: list[int] = []
+    with importing():
+        scan = functools.lru_cache(create_import_structure_from_path)
+        bare, told = functools.lru_cache(str), functools.lru_cache(maxsize=7)(str)
+    for _ in range(2):
+        [scan(n) for n in range(600)]
+    assert scanned == [*range(600)]
+    sizes = [cached.cache_parameters()["maxsize"] for cached in (bare, told)]
+    assert sizes == [128, 7]
+    assert functools.lru_cache(create_import_structure_from_path).cache_info().maxsize == 128
+    from transformers.utils import import_utils
+
+    assert hasattr(import_utils, "create_import_structure_from_path"), "it has another name now"
 
 
 def test_garbage_is_looked_for_again_once_the_libraries_are_imported(monkeypatch):
