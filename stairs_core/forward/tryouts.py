@@ -35,8 +35,8 @@ def tokens(model: Any, count: int) -> list[int]:
     ids = [ordinary[(size // 8 + i * apart) % size] for i in range(count)]
     begins: Any = getattr(config, "bos_token_id", None)
     decoder_alone = not getattr(model.config, "is_encoder_decoder", False)
-    inside = isinstance(begins, int) and begins < config.vocab_size
-    if decoder_alone and inside and begins != config.pad_token_id:
+    inside = isinstance(begins, int) and 0 <= begins < config.vocab_size
+    if decoder_alone and inside and begins != getattr(config, "pad_token_id", None):
         return [begins, *ids[1:]]
     return ids
 

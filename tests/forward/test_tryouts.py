@@ -79,6 +79,7 @@ def test_tokens_that_are_never_chosen_hide_no_fault(never):
         ({"bos_token_id": None}, 40),
         ({"bos_token_id": 50256, "eos_token_id": 50256}, 40),
         ({"bos_token_id": 7, "pad_token_id": 7}, 40),
+        ({"bos_token_id": -1}, 40),
     ],
 )
 def test_a_text_is_tried_that_the_model_may_have_read(marks, first):
