@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import gc
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 _SCAN = "create_import_structure_from_path"
 """transformers' function that reads all files of a folder for what they export."""
+_CACHE = functools.lru_cache
 
 
 @contextmanager
@@ -25,11 +26,11 @@ def importing() -> Iterator[None]:
     """
     looked_for, before = gc.isenabled(), len(sys.modules)
     gc.disable()
-    cache, functools.lru_cache = functools.lru_cache, _roomier(functools.lru_cache)
+    functools.lru_cache = _roomier  # type: ignore[assignment]
     try:
         yield
     finally:
-        functools.lru_cache = cache
+        functools.lru_cache = _CACHE
         # Not again where all was there already: models may be in memory then, which are dropped.
         if len(sys.modules) > before:
             gc.freeze()
@@ -37,11 +38,8 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-def _roomier(cache: Callable[..., Any]) -> Any:
+@functools.wraps(_CACHE)
+def _roomier(maxsize: Any = 128, typed: bool = False) -> Any:
     """``functools.lru_cache``, but without a limit for that function alone."""
-
-    def roomier(maxsize: Any = 128, typed: bool = False) -> Any:
-        scan = getattr(maxsize, "__name__", "") == _SCAN
-        return cache(None)(maxsize) if scan else cache(maxsize, typed)
-
-    return roomier
+    scan = getattr(maxsize, "__name__", "") == _SCAN
+    return _CACHE(None)(maxsize) if scan else _CACHE(maxsize, typed)

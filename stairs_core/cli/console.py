@@ -61,7 +61,7 @@ def fitted(settings: Settings, pair: Pair, args: argparse.Namespace) -> Settings
         if usual != "model" and not chosen and REGISTRY[usual].by_cost:
             return replace(settings, **AUTO)
     k = REGISTRY[settings.drafter].usual_k
-    return settings if chosen or k is None else replace(settings, k=k)
+    return settings if args.k is not None or k is None else replace(settings, k=k)
 
 
 def progress(text: str) -> None:

@@ -15,7 +15,7 @@ from .kv_cache import takes_cache
 from .layer_skip_view import INSTEAD, skip
 from .rotary import UNLIMITED, reach
 from .sliding_windows import widest
-from .tryouts import agree, outcome, sentence, tokens, tried
+from .tryouts import TRIED, agree, outcome, rounding, sentence, tokens, tried
 
 _EDGE = 8
 """How many tokens past a window's width a try-out takes place."""
@@ -47,13 +47,13 @@ def check_strict(model: Any, name: str) -> None:
             Use(numerics="fast"),
             ".",
         )
-    model = bind(model, ids[:1])
+    tolerance, model = rounding(model), bind(model, ids[:1])
     fits = even = True
     for past in _lengths(model, 4 * WIDTH):
         held = partial(_holding, model, past)
         plain = tried(lambda held=held: _at_once(*held(), ids))
         rows = tried(lambda held=held: _singly(*held(strict=True), ids))
-        fits = fits and agree(rows, plain)
+        fits = fits and agree(rows, plain, tolerance)
         again = tried(lambda held=held: _at_once(*held(strict=True), ids))
         even = even and _same_bits(rows, again)
     if not fits:
@@ -105,14 +105,14 @@ def takes_trees(model: Any) -> bool:
     """
     if reads_apart(model):
         return False
-    model, (a, b, c, d) = bind(model, [0]), tokens(model, 7)[3:]
+    tolerance, (*_, a, b, c, d) = rounding(model), tokens(model, TRIED)
     branches = ([], [a], [b], [a, c], [b, d])
     for past in _lengths(model, len(branches)):
-        one, context = _holding(model, past)
+        one, context = _holding(model, past, size=TRIED - 4)
         rows = tried(lambda at=one, text=context: at.tree(text, [a, b, c, d], [-1, -1, 0, 1], 5))
-        other, _ = _holding(model, past)
+        other, _ = _holding(model, past, size=TRIED - 4)
         singly = tried(lambda at=other, text=context: _after_each(at, text, branches))
-        if not agree(rows, singly):
+        if not agree(rows, singly, tolerance):
             return False
     return True
 
@@ -187,19 +187,19 @@ def _fault(model: Any, name: str) -> str | None:
     )
     if getattr(model, "_is_stateful", False):
         return state
-    ids = tokens(model, 6)
+    ids = tokens(model, TRIED)
     bound = bind(model, ids[:1])
-    plain = outcome(lambda: _anew(bound, ids[:4], 2))
+    plain = outcome(lambda: _anew(bound, ids[:-2], 2))
     if isinstance(plain, Exception):
         return f"does not run here: {sentence(plain)}."
     if not plain.amax(-1).isfinite().all():
         raise NoNumbers(name, plain.dtype)
-    rows = tried(lambda: _rolled_back(bound, ids))
-    if rows is not None and agree(rows, plain):
-        return None if _rolls_back_past_windows(bound, ids) else state
+    rows, tolerance = tried(lambda: _rolled_back(bound, ids)), rounding(model)
+    if rows is not None and agree(rows, plain, tolerance):
+        return None if _rolls_back_past_windows(bound, ids, tolerance) else state
     if not takes_cache(model):
         return "keeps no KV cache, which guesses are checked over: choose another model."
-    singly = tried(lambda: _one_by_one(CachedModel(bound), ids[:4], 2))
+    singly = tried(lambda: _one_by_one(CachedModel(bound), ids[:-2], 2))
     if singly is None:
         return (
             "does not run over a plain cache of keys and values, where guesses are checked and "
@@ -210,8 +210,8 @@ def _fault(model: Any, name: str) -> str | None:
             "cannot read several tokens in one pass over its cache, so guesses cannot be checked "
             "together: choose another model."
         )
-    first = tried(lambda: _anew(bound, ids[:3], 1))
-    if not agree(first, plain[:1]):
+    first = tried(lambda: _anew(bound, ids[:-3], 1))
+    if not agree(first, plain[:1], tolerance):
         return (
             "lets each token of a pass see those after it, so guesses cannot be checked together: "
             "choose a model made to write."
@@ -219,14 +219,14 @@ def _fault(model: Any, name: str) -> str | None:
     return state
 
 
-def _rolls_back_past_windows(model: Any, ids: list[int]) -> bool:
+def _rolls_back_past_windows(model: Any, ids: list[int], tolerance: float) -> bool:
     """Whether guesses can be undone beyond a sliding window, too. Compared with passes over single
     tokens, as a pass over the whole text would cost too much."""
     for past in _lengths(model, len(ids))[1:]:
         (one, text), (other, _) = _holding(model, past), _holding(model, past)
         rows = tried(lambda at=one, text=text: _rolled_back(model, [*text, *ids], at))
-        singly = tried(lambda at=other, text=text: _one_by_one(at, [*text, *ids[:4]], 2))
-        if not agree(rows, singly):
+        singly = tried(lambda at=other, text=text: _one_by_one(at, [*text, *ids[:-2]], 2))
+        if not agree(rows, singly, tolerance):
             return False
     return True
 
@@ -290,9 +290,11 @@ def _lengths(model: Any, more: int) -> list[int]:
     return [0, long] if size and long > _EDGE else [0]
 
 
-def _holding(model: Any, past: int, strict: bool = False) -> tuple[CachedModel, list[int]]:
-    """A cached model and the text in its cache: three tokens, stretched to ``past`` if not 0."""
-    cached, text = CachedModel(model, strict=strict), tokens(model, 3)
+def _holding(
+    model: Any, past: int, strict: bool = False, size: int = 3
+) -> tuple[CachedModel, list[int]]:
+    """A cached model and the text in its cache: ``size`` tokens, stretched to ``past`` if not 0."""
+    cached, text = CachedModel(model, strict=strict), tokens(model, size)
     cached.logits(text, 1)
     return cached, cached.stretch(past, min(past, 2 * _EDGE)) if past else text
 

@@ -16,7 +16,7 @@ from . import cuda_graphs, lean_llama, packed_linear, quantised_weights
 from .cached_model import CachedModel
 from .encoder_decoder import bind
 from .hidden_states import fingerprint
-from .tryouts import agree, tokens, tried
+from .tryouts import TRIED, agree, rounding, tokens, tried
 
 
 def build(model: Any, how: str, again: Callable[[], Any]) -> Any:
@@ -39,14 +39,14 @@ def build(model: Any, how: str, again: Callable[[], Any]) -> Any:
     if how != "auto" or odd or not packed_linear.pays(model):
         return model
     fingerprint(model)  # before packing takes weights away
-    expected = _logits(model)
+    expected, tolerance = _logits(model), rounding(model)
     try:
         quick = _quicker(model)
     except torch.OutOfMemoryError:
         raise
     except Exception:
         return again()
-    return quick if agree(_logits(quick), expected) else again()
+    return quick if agree(_logits(quick), expected, tolerance) else again()
 
 
 def kind(model: Any) -> str:
@@ -55,6 +55,9 @@ def kind(model: Any) -> str:
         return "lean"
     if cuda_graphs.of(model) is not None:
         return "graphs"
+    if not isinstance(model, torch.nn.Module):  # wraps one, whose graphs it does not replay
+        found = kind(model.inner)
+        return "stock" if found == "graphs" else found
     if hasattr(model.forward, "_torchdynamo_orig_callable"):
         return "compiled"
     packed = any(isinstance(part, packed_linear.PackedLinear) for part in model.modules())
@@ -70,10 +73,10 @@ def _quicker(model: Any) -> Any:
 
 def _replay(model: Any) -> None:
     """Gives the model graphs, unless its logits are others with them or they cannot be recorded."""
-    expected = _logits(model), _of_tree(model)
+    chain, tree, tolerance = _logits(model), _of_tree(model), rounding(model)
     cuda_graphs.attach(model)
     try:
-        right = all(map(agree, (_logits(model), _of_tree(model)), expected))
+        right = agree(_logits(model), chain, tolerance) and agree(_of_tree(model), tree, tolerance)
     except torch.OutOfMemoryError:
         right = False
     if not right:
@@ -82,11 +85,11 @@ def _replay(model: Any) -> None:
 
 def _of_tree(model: Any) -> torch.Tensor | None:
     """[4, vocabulary]: logits over a small tree; None where the model fails."""
-    ids, cached = tokens(model, 6), CachedModel(model)
+    ids, cached = tokens(model, TRIED), CachedModel(model)
 
     def passes() -> torch.Tensor:
-        cached.logits(ids[:3], 1)
-        return cached.tree(ids[:3], ids[3:], [-1, -1, 0], 4)
+        cached.logits(ids[:-3], 1)
+        return cached.tree(ids[:-3], ids[-3:], [-1, -1, 0], 4)
 
     return tried(passes)
 
@@ -95,10 +98,10 @@ def _logits(model: Any) -> torch.Tensor | None:
     """[3, vocabulary]: logits over a few tokens, in two passes; None where the model fails, as some
     do whose code reads the weights that were packed.
     """
-    ids = tokens(model, 6)
+    ids = tokens(model, TRIED)
     cached = CachedModel(bind(model, ids[:1]))
 
     def passes() -> torch.Tensor:
-        return torch.cat([cached.logits(ids[:4], 1), cached.logits(ids, 2)])
+        return torch.cat([cached.logits(ids[:-2], 1), cached.logits(ids, 2)])
 
     return tried(passes)

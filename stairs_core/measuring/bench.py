@@ -38,8 +38,8 @@ class Row:
     speedup as a share of what the race's passes alone would allow (``ideal_speedups``), in races
     where that is known. ``other_share``: engine work outside the models' passes, as a share of the
     lane's time. ``same``: number of races with identical texts. ``ties``: of the others, how many
-    part where rounding can explain it. ``lossy``: whether the texts are others by design, and then
-    none is counted as the same.
+    part where rounding can explain it; None for a baseline, which tells no logits. ``lossy``:
+    whether the texts are others by design, and then none is counted as the same.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Row:
     alpha: list[float] = field(default_factory=list)
     other_share: list[float] = field(default_factory=list)
     same: int = 0
-    ties: int = 0
+    ties: int | None = 0
     lossy: bool = False
 
     @property
@@ -75,7 +75,7 @@ class Row:
             "alpha": _median(self.alpha),
             "other_share": _median(self.other_share),
             "identical": None if self.lossy else self.same,
-            "rounding_ties": self.ties,
+            "rounding_ties": None if self.lossy else self.ties,
             "lossy": self.lossy,
         }
 
@@ -197,7 +197,8 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.alpha += [] if summary.alpha is None else [summary.alpha]
     row.other_share.append(summary.other_seconds / summary.seconds)
     row.same += bool(result.identical)
-    row.ties += bool(where := result.first_difference) and where.verdict == "rounding tie"
+    tie = bool(where := result.first_difference) and where.verdict == "rounding tie"
+    row.ties = (row.ties or 0) + tie
     row.lossy = recordings[1].run.lossy
 
 
@@ -216,6 +217,7 @@ def _against(pair: Pair, prompt: str, peer: Decoder, new: int, row: Row) -> None
     row.plain_seconds.append(plain.clock.elapsed)
     row.tokens_per_second.append(len(ids) / seconds)
     row.same += ids == expected
+    row.ties = None
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -11,7 +11,7 @@ import torch
 from ..forward import cuda_graphs, hidden_states, lean_eagle, static_eagle
 from ..forward.cached_eagle import CachedEagle
 from ..forward.eagle_head import EagleHead
-from ..forward.tryouts import agree, tried
+from ..forward.tryouts import agree, tried, widest_rounding
 from . import eagle_format, heads
 
 Runs = EagleHead | lean_eagle.LeanEagle | static_eagle.StaticEagle
@@ -39,7 +39,8 @@ def _quicker(module: EagleHead, target: Any) -> Runs:
         return module
     static = static_eagle.StaticEagle(module, graphs.recorder)
     try:
-        same = agree(tried(lambda: _logits(static)), tried(lambda: _logits(module)))
+        ours, stock = tried(lambda: _logits(static)), tried(lambda: _logits(module))
+        same = agree(ours, stock, widest_rounding(target.dtype))
     except torch.OutOfMemoryError:
         same = False
     return static if same else module

@@ -146,7 +146,7 @@ class _Alone:
     that with the help of the large model, which reads it in the first pass, once."""
 
     def __init__(self, pair: Pair, slm: Slm) -> None:
-        self._pair, self._slm = pair, slm
+        self._pair, self._slm, self.inner = pair, slm, slm.model
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._slm.model, name)

@@ -147,6 +147,7 @@ REGISTRY = {
         reports_confidence=True,
         head="slm",
         priced=False,
+        usual_k=5,
     ),
     "slm-alone": Method(
         "a small model instead (lossy)",

@@ -87,7 +87,7 @@ def test_each_guesser_guesses_as_many_as_suit_it_unless_it_is_told(stairs, tmp_p
     fixed = [("model", 6, "constant"), ("lookup", 10, "constant"), ("recycle", 8, "constant")]
     assert ks() == fixed
     assert ks("--k", "3") == [(name, 3, length) for name, _, length in fixed]
-    assert ks("--length", "heuristic") == [(name, 6, "heuristic") for name, _, _ in fixed]
+    assert ks("--length", "heuristic") == [(name, k, "heuristic") for name, k, _ in fixed]
     assert stairs("run", "--drafter", "lookup", *asked)[0] == 0
     assert files.read(file)[0].run.k == 10
 

@@ -119,6 +119,14 @@ def test_more_architectures_write_the_targets_own_text(name, tmp_path, request):
                 agrees(pair, drafter, backend, text)
 
 
+def test_a_strict_pass_that_fails_is_refused_with_a_sentence(tmp_path):
+    """Falcon's own code fails on masks for each token."""
+    families.require("Falcon")
+    pair = load("Falcon", tmp_path)
+    with pytest.raises(InputError, match="does not take the masks that strict numerics needs"):
+        pair.require_strict()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MORE)
 def test_strict_numerics_write_it_too_or_are_refused(name, tmp_path):

@@ -12,6 +12,8 @@ import pytest
 from stairs_core.cli.main import main
 from stairs_core.errors import InputError
 from stairs_core.measuring import baselines, bench
+from stairs_core.measuring.runner import Runner
+from stairs_core.models.load import load_pair
 from stairs_core.settings import methods
 from stairs_core.traces.metrics import Comparison, Difference
 from stairs_core.traces.records import Recording
@@ -92,6 +94,24 @@ def test_what_people_use_today_writes_the_same_text(tiny_pair_dir, tmp_path: Pat
     for row in theirs:
         assert (row["races"], row["identical"]) == (2, 2), row["name"]
         assert row["speedup"] > 0
+        assert row["rounding_ties"] is None
+
+
+@pytest.mark.cpu
+def test_all_that_the_bundled_pair_is_raced_with_by_default(tmp_path: Path, capsys):
+    """As it is loaded by default, too: with Stairs' own passes."""
+    pair = load_pair("bundled", "cpu")
+    lanes = bench.ours(pair, [2], 4, tuple(methods.REGISTRY))
+    (rows,) = bench.bench(pair, ["Once upon a time"], lanes, {}, 1, 4)
+    assert {row.name.split(",")[0] for row in rows} >= {
+        "model",
+        "slm-alone",
+        "layer-skip",
+        "shared",
+    }
+    for name, settings in lanes.items():
+        passes = Runner(pair, "Once", settings).recording().run.passes
+        assert passes == "lean", name
 
 
 def test_a_bench_of_some_lanes(tiny_pair_dir, tmp_path: Path, capsys):
