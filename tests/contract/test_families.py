@@ -12,7 +12,7 @@ import transformers
 from tiny_models import make_tokenizer
 
 from stairs_core.errors import InputError
-from stairs_core.forward import packed_linear
+from stairs_core.forward import capabilities, packed_linear
 from stairs_core.measuring.runner import Runner
 from stairs_core.models.load import load_pair
 from stairs_core.settings.settings import BACKENDS, Settings
@@ -117,6 +117,19 @@ def test_more_architectures_write_the_targets_own_text(name, tmp_path, request):
                     Runner(pair, PROMPT, Settings("tree", 5, FAR, backend))
             else:
                 agrees(pair, drafter, backend, text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*families.DECODERS, *MORE])
+def test_half_precision_changes_no_verdict(name):
+    """What a model can do is the same in every dtype: rounding neither hides a fault nor is one."""
+    families.require(name)
+    verdicts = set()
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        model = families.make(name).to(dtype)
+        capabilities.check_model(model, name)
+        verdicts.add(capabilities.takes_trees(model))
+    assert len(verdicts) == 1
 
 
 def test_a_strict_pass_that_fails_is_refused_with_a_sentence(tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,14 +173,16 @@ def written(one: Case, folder: Path) -> tuple[list[int], list[int]]:
         new = len(ours)
         assert ids.shape[1] + new == pair.for_prompt(runner.prompt_ids).context_length
     stock = load_pair(str(folder), "cpu", "float32", "off").target
-    out = stock.generate(
-        ids,
-        attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        num_beams=1,
-        max_new_tokens=new,
-        pad_token_id=0,
-    )
+    with warnings.catch_warnings():  # where min_new_tokens is more than the text may have
+        warnings.filterwarnings("ignore", "Unfeasible length constraints")
+        out = stock.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=new,
+            pad_token_id=0,
+        )
     theirs = out[0, 1 if stock.config.is_encoder_decoder else ids.shape[1] :].tolist()
     margins = [p.margin for s in steps for p in s.predictions[: s.accepted + 1]]
     at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), None)
