@@ -106,6 +106,15 @@ def test_tokens_that_are_never_chosen_hide_no_fault(never):
     assert tryouts.agree(torch.full((2, 5), never), torch.full((2, 5), never), 1e-3)
 
 
+@pytest.mark.parametrize("low", [0.0, 1e-6, -1.0])
+def test_logits_near_zero_are_no_more_exact_than_others(low):
+    right = torch.randn(4, 3000, generator=torch.Generator().manual_seed(1)) + 5
+    right[:, ::50] = low
+    noise = torch.randn(4, 3000, generator=torch.Generator().manual_seed(2))
+    assert tryouts.agree(right + 1e-3 * noise, right, 2e-3)
+    assert not tryouts.agree(right + 1e-2 * noise, right, 2e-3)
+
+
 def test_logits_of_another_dtype_are_as_rounded_as_their_model():
     """Some models raise their logits to float32, which are no more exact for it."""
     model = deep(torch.bfloat16)
