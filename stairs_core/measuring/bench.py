@@ -19,6 +19,7 @@ from ..traces.metrics import compare, fold, ideal_speedups
 from .baselines import against_transformers, gpt_fast
 from .race import race
 from .runner import Runner
+from .same_text import is_tie
 
 HELD_OUT = BUNDLED.parent / "prompts" / "heldout.txt"
 """Prompts from stories that the bundled pair was never trained on."""
@@ -37,9 +38,9 @@ class Row:
     ``speedup``: over plain decoding in the same race, which took ``plain_seconds``. ``share``: the
     speedup as a share of what the race's passes alone would allow (``ideal_speedups``), in races
     where that is known. ``other_share``: engine work outside the models' passes, as a share of the
-    lane's time. ``same``: number of races with identical texts. ``ties``: of the others, how many
-    part where rounding can explain it; None for a baseline, which tells no logits. ``lossy``:
-    whether the texts are others by design, and then none is counted as the same.
+    lane's time. ``same``: number of races with identical texts. ``ties``: whether the texts part
+    where rounding can explain it; empty for a baseline, which tells no logits. ``lossy``: whether
+    the texts are others by design, and then none is counted as the same.
     """
 
     name: str
@@ -50,8 +51,8 @@ class Row:
     tokens_per_target_call: list[float] = field(default_factory=list)
     alpha: list[float] = field(default_factory=list)
     other_share: list[float] = field(default_factory=list)
+    ties: list[bool] = field(default_factory=list)
     same: int = 0
-    ties: int | None = 0
     lossy: bool = False
 
     @property
@@ -75,7 +76,7 @@ class Row:
             "alpha": _median(self.alpha),
             "other_share": _median(self.other_share),
             "identical": None if self.lossy else self.same,
-            "rounding_ties": None if self.lossy else self.ties,
+            "rounding_ties": sum(self.ties) if self.ties and not self.lossy else None,
             "lossy": self.lossy,
         }
 
@@ -197,8 +198,7 @@ def _race_once(pair: Pair, prompt: str, settings: Settings, row: Row) -> None:
     row.alpha += [] if summary.alpha is None else [summary.alpha]
     row.other_share.append(summary.other_seconds / summary.seconds)
     row.same += bool(result.identical)
-    tie = bool(where := result.first_difference) and where.verdict == "rounding tie"
-    row.ties = (row.ties or 0) + tie
+    row.ties.append(is_tie(result))
     row.lossy = recordings[1].run.lossy
 
 
@@ -217,7 +217,6 @@ def _against(pair: Pair, prompt: str, peer: Decoder, new: int, row: Row) -> None
     row.plain_seconds.append(plain.clock.elapsed)
     row.tokens_per_second.append(len(ids) / seconds)
     row.same += ids == expected
-    row.ties = None
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -239,7 +238,7 @@ def _same_text(row: Row) -> str:
     """How many of the texts were the same, and how many of the others are explained by rounding."""
     if row.lossy:
         return "lossy"
-    ties = f", {row.ties} by rounding" if row.ties else ""
+    ties = f", {sum(row.ties)} by rounding" if any(row.ties) else ""
     return f"{row.same} of {len(row.speedup)}{ties}"
 
 

@@ -85,10 +85,11 @@ def report(compared: Sequence[Comparison]) -> dict[str, Any]:
 
 def status(compared: Sequence[Comparison]) -> int:
     """The exit status: 1 when a text differs by more than rounding, else 0."""
-    return int(any(c.identical is False and not _is_tie(c) for c in compared))
+    return int(any(c.identical is False and not is_tie(c) for c in compared))
 
 
-def _is_tie(result: Comparison) -> bool:
+def is_tie(result: Comparison) -> bool:
+    """Whether the texts part where rounding can explain it."""
     where = result.first_difference
     return where is not None and where.verdict == "rounding tie"
 
