@@ -60,7 +60,7 @@ def fitted(settings: Settings, pair: Pair, args: argparse.Namespace) -> Settings
         settings = replace(settings, drafter=usual)
         if usual != "model" and not chosen and REGISTRY[usual].by_cost:
             return replace(settings, **AUTO)
-    k = REGISTRY[settings.drafter].usual_k
+    k = pair.usual_k(settings.drafter)
     return settings if args.k is not None or k is None else replace(settings, k=k)
 
 

@@ -110,7 +110,7 @@ def ours(
     lane = partial(Settings, max_new_tokens=new, references=tuple(references), chat=chat)
     lanes = {"none": lane("none"), "none, strict": lane("none", numerics="strict")}
     for name in names:
-        lengths = ks if name == "model" else [methods.REGISTRY[name].usual_k or middle]
+        lengths = ks if name == "model" else [pair.usual_k(name) or middle]
         lanes |= {f"{name}, K = {k}": lane(name, k) for k in lengths}
         if name == "model":
             strict = lane(name, middle, numerics="strict")

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from ..errors import InputError, Use, Value
 from ..forward import hidden_states
 from ..settings.methods import FREE
+from ..settings.settings import K_RANGE
 from . import folder_check, hub
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "heads"
@@ -117,6 +118,19 @@ def find(kind: str, target: Any) -> Path | None:
     if given := _given(kind, target):
         return given[0]
     return next((f for f, config in _of(kind, target) if _unlike(config, target) is None), None)
+
+
+def guesses(kind: str, target: Any) -> int | None:
+    """How many guesses a step suit the target's head, where its config says that, as those of
+    EAGLE's heads do: ``speculative_tokens``, the K that a server takes too."""
+    given = _given(kind, target)
+    there = [given] if given else _of(kind, target)
+    config = next((c for _, c in there if given or _unlike(c, target) is None), {})
+    try:
+        said = config["speculators_config"]["proposal_methods"][0]["speculative_tokens"]
+    except (LookupError, TypeError):
+        return None
+    return said if type(said) is int and said in range(K_RANGE[0], K_RANGE[1] + 1) else None
 
 
 def load(kind: str, target: Any, name: str) -> Head:

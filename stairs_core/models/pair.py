@@ -133,6 +133,12 @@ class Pair:
         lacks, order = self.lacks(), USUAL[self.own_draft :]
         return next(n for n in order if n not in lacks and not (strict and REGISTRY[n].tree))
 
+    def usual_k(self, drafter: str) -> int | None:
+        """How many guesses a step suit a drafter: as its head says, where that says it."""
+        method = REGISTRY[drafter]
+        said = heads.guesses(drafter, self.target) if method.head == drafter else None
+        return said or method.usual_k
+
     @cached_property
     def _tried(self) -> dict[str, bool]:
         return {}

@@ -22,7 +22,8 @@ class Method:
     texts, where transformers' ``generate`` has ids only. ``priced``: its passes are those that
     ``measuring.pass_timing`` times, so that a speedup can be predicted from them. ``by_cost``: a
     benchmark also runs it with K auto. ``usual_k``: the K that suits it, and the one that a
-    benchmark runs it with; None: all that are asked for. ``more``: how many tokens a pass reads
+    benchmark runs it with, unless its head says another (``Pair.usual_k``); None: all that are
+    asked for. ``more``: how many tokens a pass reads
     that are no guesses, by K.
     """
 

@@ -104,6 +104,24 @@ def test_a_head_that_is_named_is_used(stairs, tiny_pair, tiny_pair_dir, monkeypa
     assert "it needs model.safetensors" in refused(*stairs(*words))
 
 
+@pytest.mark.parametrize(("said", "k"), [(3, 3), (9, 9), (0, 5), (99, 5), ("3", 5), (None, 5)])
+def test_an_eagle_head_that_says_how_many_guesses_suit_it_makes_so_many(
+    stairs, tiny_pair, tiny_pair_dir, monkeypatch, tmp_path, said, k
+):
+    """As servers read ``speculative_tokens``; what cannot be a K is passed over."""
+    monkeypatch.setattr(tiny_pair.target, "given_head", None, raising=False)
+    folder, file = tmp_path / "mine", tmp_path / "run.jsonl"
+    shutil.copytree(tiny_pair_dir / "heads" / "eagle", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["speculators_config"]["proposal_methods"] = [{"speculative_tokens": said}]
+    (folder / "config.json").write_text(json.dumps(config))
+    asked = ("--max-new-tokens", "2", "--head", str(folder), "--trace", str(file))
+    for more, expected in ((), k), (("--k", "2"), 2):
+        words = ("--prompt", PROMPT, "--drafter", "eagle", *asked, *more)
+        assert stairs("run", *words)[0] == 0
+        assert files.read(file)[0].run.k == expected
+
+
 def test_run_types_the_text_and_nothing_else_on_stdout(stairs):
     _, out, err = stairs(*decode())
     report = json.loads(stairs(*decode("--json"))[1])
