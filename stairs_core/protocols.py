@@ -78,7 +78,7 @@ class Outcome:
     ``path``: the indices of the accepted guesses. ``committed``: the ids added to the text: those
     guesses, then the target's next token, cut where the text ends. ``logits``: [N + 1, vocabulary],
     the target's, after the text and after each proposed token, probes included. Seconds are the
-    engine clock's.
+    engine clock's; ``other_seconds``: what the step before took outside of drafting and checking.
 
     ``hidden``: [tokens, layers, width], the target's hidden states of the layers that the drafter
     reads, at the positions that this step added to the certain text, in order (in the first step
@@ -93,6 +93,7 @@ class Outcome:
     draft_seconds: float = 0.0
     verify_seconds: float = 0.0
     hidden: torch.Tensor | None = None
+    other_seconds: float = 0.0
 
     @property
     def accepted(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter, deque
 from collections.abc import Iterator
+from itertools import accumulate
 
 from ..protocols import LengthPolicy, Outcome
 from ..settings.methods import Method
@@ -80,36 +81,86 @@ class Cumulative(Constant):
             self._bound = min(0.9, max(1e-6, changed))
 
 
+class Line:
+    """Seconds of drafting by the number of guesses: so much a step, and so much a guess.
+
+    A step's own part is what a head reads of the text anew, or what a GPU waits for; it may be most
+    of it. ``recent``: how many steps of a number are kept.
+    """
+
+    def __init__(self, recent: int) -> None:
+        self._recent, self._seen = recent, dict[int, deque[float]]()
+        self._medians = dict[int, float]()
+        self._step, self._guess = 0.0, 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._seen)
+
+    def __call__(self, drafted: int) -> float:
+        return self._step + self._guess * drafted if drafted else 0.0
+
+    def saw(self, drafted: int, seconds: float) -> None:
+        """Adds what a step took to draft so many guesses, one or more."""
+        times = self._seen.setdefault(drafted, deque(maxlen=self._recent))
+        times.append(seconds)
+        self._medians[drafted] = statistics.median_low(times)
+        # Through the medians, and through zero as if that had been seen once: so that noise alone
+        # does not tell a step's part from a guess's.
+        points = [(0, 0.0, 1), *((n, self._medians[n], len(t)) for n, t in self._seen.items())]
+        count = sum(weight for _, _, weight in points)
+        middle = sum(weight * n for n, _, weight in points) / count
+        mean = sum(weight * took for _, took, weight in points) / count
+        shared = sum(weight * (n - middle) * (took - mean) for n, took, weight in points)
+        spread = sum(weight * (n - middle) ** 2 for n, _, weight in points)
+        self._guess = min(max(0.0, shared / spread), mean / middle)
+        self._step = mean - self._guess * middle
+
+
+class Levels(Line):
+    """The same for trees: their passes are as many as they are deep, whose numbers of guesses are
+    not in a line. One that was not seen takes what the next larger one does."""
+
+    def __call__(self, drafted: int) -> float:
+        sizes = [n for n in self._medians if n >= drafted]
+        if sizes and drafted:
+            return self._medians[min(sizes)]
+        return super().__call__(drafted)
+
+
 class CostByPosition(Constant):
     """The K with the most expected tokens a second, 0 included: for drafters that copy.
 
     Expected tokens are 1 + p1 + p1 p2 + ..., with p_i the share of guesses at position i that were
     accepted when they were reached, in this run, older steps counting less. Seconds are those that
     this run's own passes took; for widths that it has not run yet, those of ``costs``, scaled to
-    the run's speed (``Passes``). While drafting does not pay, one guess is tried every ``_RETRY``
-    steps. And now and then one guess more than seems best is tried, where this run has not run that
-    width: so costs that were measured wrongly are corrected.
+    the run's speed (``Passes``); and what this run took to draft (``Line``), and outside of passes.
+    While drafting does not pay, one guess is tried every ``_RETRY`` steps. And now and then one
+    guess more than seems best is tried, where this run has not run that width: so costs that were
+    measured wrongly are corrected.
     """
 
     _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8
     # How many steps' seconds are remembered; and by what factor their median may differ from what
     # was measured before, scaled to the run's speed, and still count as noise.
     _RECENT, _NOISE = 15, 1.3
+    _TIMES = Line
 
     def __init__(self, k: int, costs: PassCosts) -> None:
         super().__init__(k)
         self._passes = Passes(costs, recent=self._RECENT, noise=self._NOISE)
-        self._drafting: deque[float] = deque(maxlen=self._RECENT)
-        self._draft = costs.draft
+        self._drafting, self._before = self._TIMES(self._RECENT), costs.draft
+        self._others: deque[float] = deque(maxlen=self._RECENT)
+        self._other = 0.0
         self._checked, self._accepted = [0.0] * k, [0.0] * k
         self._since_draft, self._since_try, self._steps = 0, 0, 0
 
     def next(self) -> int:
         best = self._best()
         self._since_draft = 0 if best else self._since_draft + 1
-        if best and self._tries(best + 1):
-            return best + 1
-        return best or int(self._since_draft % self._RETRY == 0)
+        if not best and self._since_draft % self._RETRY:
+            return 0
+        least = max(best, 1)
+        return least + self._tries(least + 1)
 
     def _tries(self, drafted: int) -> bool:
         """Whether to try so many guesses now although they do not seem to pay: this run has not
@@ -142,12 +193,17 @@ class CostByPosition(Constant):
 
     def _seconds(self, drafted: int) -> float:
         """The expected seconds of a step with so many guesses."""
-        return self._passes(drafted + 1) + self._draft_seconds(drafted)
+        return self._copied_seconds(drafted) + self._draft_seconds(drafted)
+
+    def _copied_seconds(self, drafted: int) -> float:
+        """The same without what it takes to draft."""
+        return self._passes(drafted + 1) + self._other
 
     def _draft_seconds(self, drafted: int) -> float:
-        # Until this run has timed a draft pass: the one measured before, at this run's speed.
-        guess = self._draft if self._drafting else self._draft * self._passes.level
-        return guess * drafted
+        if self._drafting:
+            return self._drafting(drafted)
+        # Until this run has timed its own: those measured before, at this run's speed.
+        return self._before * self._passes.level * drafted
 
     def _time(self, outcome: Outcome) -> None:
         """Learns the step's seconds. The first step is left out: it reads the prompt."""
@@ -157,12 +213,11 @@ class CostByPosition(Constant):
         if self._steps == 1:
             return
         self._passes.saw(drafted + 1, outcome.verify_seconds)
+        if self._steps > 2:
+            self._others.append(outcome.other_seconds)
+            self._other = statistics.median_low(self._others)
         if drafted and outcome.draft_seconds and self._by_draft(outcome):
-            self._time_draft(drafted, outcome.draft_seconds)
-
-    def _time_draft(self, drafted: int, seconds: float) -> None:
-        self._drafting.append(seconds / drafted)
-        self._draft = statistics.median_low(self._drafting)
+            self._drafting.saw(drafted, outcome.draft_seconds)
 
     def _by_draft(self, outcome: Outcome) -> bool:
         """Whether this step's guesses took draft passes; False where they were copied instead."""
@@ -190,17 +245,12 @@ class CostByNode(CostByPosition):
     """The same for trees whose guesses come likeliest first: so the tree of fewer guesses is the
     beginning of the larger one.
 
-    p1 p2 ... p_i is here the share of trees whose i-th guess was accepted. Drafting is timed by the
-    number of guesses: passes are as many as the tree is deep.
+    p1 p2 ... p_i is here the share of trees whose i-th guess was accepted.
     """
 
+    _TIMES = Levels
     _LESS = 0.7
     """The chance of a guess over that of the one before, while little is known."""
-
-    def __init__(self, k: int, costs: PassCosts) -> None:
-        super().__init__(k, costs)
-        self._trees: dict[int, deque[float]] = {}
-        self._took: dict[int, float] = {}  # the median of each
 
     def _chances(self) -> Iterator[float]:
         chance = 1.0
@@ -208,17 +258,6 @@ class CostByNode(CostByPosition):
             prior = self._LESS * chance
             chance = (accepted + prior * self._PRIOR) / (checked + self._PRIOR)
             yield chance
-
-    def _time_draft(self, drafted: int, seconds: float) -> None:
-        times = self._trees.setdefault(drafted, deque(maxlen=self._RECENT))
-        times.append(seconds)
-        self._took[drafted] = statistics.median_low(times)
-
-    def _draft_seconds(self, drafted: int) -> float:
-        if not drafted or not self._took:
-            return super()._draft_seconds(drafted)
-        size = min((n for n in self._took if n >= drafted), default=max(self._took))
-        return self._took[size] * max(1.0, drafted / size)
 
     def _by_draft(self, outcome: Outcome) -> bool:
         return outcome.tree is not None
@@ -256,7 +295,7 @@ class CostByProbability(CostByPosition):
         self._probabilities, self._chance = [], 1.0
         pays = self._pays()
         self._since_draft = 0 if pays else self._since_draft + 1
-        return self._k if pays else int(self._since_draft % self._RETRY == 0)
+        return self._k if pays or self._since_draft % self._RETRY == 0 else 0
 
     def keep_drafting(self, probability: float) -> bool:  # type: ignore[override]
         self._probabilities.append(probability)
@@ -266,9 +305,16 @@ class CostByProbability(CostByPosition):
         return self._pays() or self._tries(len(self._probabilities) + 1)
 
     def _pays(self) -> bool:
-        drafted = len(self._probabilities)
-        price = self._seconds(drafted + 1) - self._seconds(drafted)
-        return self._chance * self._alpha >= price * self._rate
+        drafted, chance = len(self._probabilities), self._chance * self._alpha
+        if drafted:
+            price = self._seconds(drafted + 1) - self._seconds(drafted)
+            return chance >= price * self._rate
+        # The first guess has to pay what a step's drafting costs by itself, and others help it.
+        gains = accumulate(self._alpha**n for n in range(1, self._k + 1))
+        least = self._seconds(0)
+        return any(
+            gain >= (self._seconds(n) - least) * self._rate for n, gain in enumerate(gains, 1)
+        )
 
     def _by_draft(self, outcome: Outcome) -> bool:
         return bool(self._probabilities)
@@ -294,7 +340,7 @@ class CostByProbability(CostByPosition):
     def _update_rate(self) -> None:
         """Computes tokens a second so far, with the costs as known now."""
         drafted = sum(self._seconds(n) * count for n, count in self._drafted.items())
-        copied = sum(self._passes(n + 1) * count for n, count in self._copied.items())
+        copied = sum(self._copied_seconds(n) * count for n, count in self._copied.items())
         self._rate = self._tokens / (drafted + copied)
 
 

@@ -55,6 +55,7 @@ def generate(
     """
     context = list(prompt_ids)
     verify.read_layers(drafter.reads_layers)
+    other_s = 0.0
     for index in count():
         clock.resume()
         # Propose: one token of the room is the target's own.
@@ -70,12 +71,13 @@ def generate(
         # Observe: drafter and length policy learn what became of it.
         hidden = verify.hidden(context, committed, len(context) - 1 if index else 0)
         result = (acceptance.path, committed, logits, draft_s, verify_s, hidden)
-        outcome = Outcome(proposal, *result)
+        outcome = Outcome(proposal, *result, other_s)
         drafter.observe(outcome)
         length.observe(outcome)
         # Record: the clock stops before probabilities are worked out.
         records = recorder.write(proposal, acceptance, len(committed))
-        times = (draft_s, verify_s, clock.split(), clock.elapsed)
+        other_s = clock.split()
+        times = (draft_s, verify_s, other_s, clock.elapsed)
         shape = (outcome.tree, proposal.probe or None)
         step = Step(index, len(context), *records, outcome.accepted, *times, reason, *shape)
         yield recorder.with_probabilities(step, outcome)

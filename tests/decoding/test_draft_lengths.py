@@ -41,6 +41,11 @@ def test_costs_are_learned_from_the_run():
         assert (policy.next() <= 1) == (most == 1)
 
 
+def seconds(costs: PassCosts, n: int) -> dict[str, float]:
+    """What a step takes where passes cost what was measured."""
+    return {"draft_seconds": costs.draft * n, "verify_seconds": costs.target(n + 1)}
+
+
 def settle(costs: PassCosts, right: float, most: int = 16) -> list[int]:
     """The lengths chosen while guesses hold with a probability, the last fifty of 200."""
     policy, generator, chosen = (
@@ -52,7 +57,7 @@ def settle(costs: PassCosts, right: float, most: int = 16) -> list[int]:
         n = policy.next()
         chosen.append(n)
         held = torch.rand(n, generator=generator) < right
-        policy.observe(outcome(n, int(held.cumprod(0).sum())))
+        policy.observe(outcome(n, int(held.cumprod(0).sum()), **seconds(costs, n)))
     return chosen[-50:]
 
 
@@ -126,7 +131,7 @@ def doubting(costs: PassCosts, right: list[float], sure: list[float]) -> list[in
             if not policy.keep_drafting(sure[easy]):
                 break
         accepted = held.index(False) if False in held else drafted
-        policy.observe(outcome(drafted, accepted))
+        policy.observe(outcome(drafted, accepted, **seconds(costs, drafted)))
         chosen.append(drafted)
     return chosen[-100:]
 
@@ -247,3 +252,37 @@ def test_a_wrong_first_price_does_not_last(kind, costs):
     best = max(sum(right**i for i in range(k + 1)) / seconds(k) for k in range(17))
     late = slice(150, None)
     assert sum(tokens[late]) / sum(spent[late]) > 0.85 * best
+
+
+@pytest.mark.parametrize("right", [0.5, 0.8, 0.9])
+@pytest.mark.parametrize(
+    ("step", "guess", "other"),
+    [(0.0, 0.1, 0.0), (0.2, 0.07, 0.2), (0.5, 0.07, 0.2), (0.5, 0.2, 0.3), (1.0, 0.05, 0.3)],
+)
+@pytest.mark.parametrize("kind", [draft_lengths.CostByPosition, draft_lengths.CostByProbability])
+def test_what_a_step_costs_by_itself_is_not_taken_for_what_a_guess_costs(
+    kind, step, guess, other, right
+):
+    """As on a GPU, where the first guess takes most, and much passes outside of passes."""
+    policy = kind(16, PassCosts(((1, 1.0), (33, 1.3)), step + guess))
+    generator, tokens, spent = random.Random(2), [], []
+
+    def cost(n: int) -> tuple[float, float]:
+        return step * (n > 0) + guess * n, 1.0 + 0.01 * n
+
+    for _ in range(400):
+        most, drafted = policy.next(), 0
+        while drafted < most:
+            drafted += 1
+            if policy.keep_drafting and not policy.keep_drafting(right):
+                break
+        held = [generator.random() < right for _ in range(drafted)]
+        accepted = held.index(False) if False in held else drafted
+        draft, verify = (s * generator.uniform(1.0, 1.1) for s in cost(drafted))
+        times = {"draft_seconds": draft, "verify_seconds": verify, "other_seconds": other}
+        policy.observe(outcome(drafted, accepted, **times))
+        tokens.append(accepted + 1)
+        spent.append(sum(cost(drafted)) + other)
+    rates = [sum(right**i for i in range(k + 1)) / (sum(cost(k)) + other) for k in range(17)]
+    late = slice(150, None)
+    assert sum(tokens[late]) / sum(spent[late]) > 0.9 * max(rates)
