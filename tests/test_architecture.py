@@ -20,6 +20,7 @@ FLOORS = [
     "errors",
     "quiet",
     "importing",
+    "own_process",
     "settings",
     "traces",
     "render",
@@ -48,7 +49,9 @@ NO_MODEL = (*STANDARD_LIBRARY_ONLY, "render/")
 OTHERS_FREE_OF_TORCH = {
     f"{name}.py" for name in ("models/container", "models/folder_check", "models/hub")
 } | {f"{name}.py" for name in ("models/hub_download", "web/presets", "web/temp_folders")}
-OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("cache", "gguf_header", "worker")}
+OTHERS_FREE_OF_TORCH |= {
+    f"models/{name}.py" for name in ("cache", "gguf_facts", "gguf_header", "worker")
+}
 OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("registry", "source")}
 OTHERS_FREE_OF_TORCH |= {"web/visitors.py", "web/zero_gpu.py"}
 FUNCTION = 60

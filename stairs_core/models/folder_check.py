@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from ..errors import InputError
 
@@ -74,6 +75,19 @@ def chosen(model: str, names: Collection[str], find: Callable[[str], Path]) -> l
                 "config alone: save the model again as safetensors."
             )
     return listed
+
+
+def check_loaded(name: str, model: Any, loaded: Mapping[str, Any]) -> None:
+    """Raises InputError for a model that lacks weights, in whose place transformers puts random
+    numbers. ``loaded``: what ``from_pretrained`` tells with ``output_loading_info``."""
+    weights = {key for key, _ in model.named_parameters()}
+    lacking = sorted({*loaded["missing_keys"]} & weights)
+    if lacking:
+        others = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+        raise InputError(
+            f"{name} lacks weights of its model ({lacking[0]}{others}): copy or fetch it again, or "
+            "choose another."
+        )
 
 
 def names_code(folder: Path) -> bool:
@@ -145,15 +159,17 @@ def _check_shard(path: Path) -> None:
         raise InputError(
             f"{path.parent} lacks its shard {path.name}: copy the folder again, whole."
         )
-    size = path.stat().st_size
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             header = json.loads(file.read(min(length, size)))
         end = max(
             (t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"), default=0
         )
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as e:
+    except OSError as e:
+        raise InputError(f"{path} cannot be read ({e.strerror}): check the file.") from e
+    except (struct.error, ValueError, LookupError, TypeError, AttributeError) as e:
         raise InputError(f"{path} is no whole safetensors file: copy it again.") from e
     if size != 8 + length + end:
         raise InputError(

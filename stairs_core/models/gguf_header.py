@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,27 +18,39 @@ from typing import Any, NoReturn
 from ..errors import InputError
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
+_BIG_ENDIAN = (2 << 24, 3 << 24)
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 _FORMATS |= {12: "d"}
 _STRING, _ARRAY = 8, 9
 _FLOAT = 4  # bytes of a number when a tensor is unpacked
+_TOO_DEEP = (MemoryError, RecursionError)  # lengths that cannot be, arrays in arrays in arrays
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``architecture``: as the file calls it. ``parts``: of how many files the model consists.
-    ``kinds``: names of the types of its tensors, the one with most numbers first. ``numbers``: how
-    many all tensors have."""
+    """``architecture``: as the file calls it. ``kinds``: names of the types of its tensors, the one
+    with most numbers first. ``numbers``: how many all tensors have. ``facts``: its key-value pairs,
+    but for arrays. ``plain``: for tensors of plain float32 numbers, by name, where in the file they
+    begin, and how many they are. ``tensors``: how many there are."""
 
     architecture: str
-    parts: int
     kinds: tuple[str, ...]
     numbers: int
+    facts: Mapping[str, Any]
+    plain: Mapping[str, tuple[int, int]]
+    tensors: int
 
     @property
     def unpacked(self) -> int:
         """Bytes of all tensors in float32."""
         return self.numbers * _FLOAT
+
+    def floats(self, path: Path, name: str) -> list[float]:
+        """The numbers of a tensor of plain float32; none where the file has no such tensor."""
+        start, count = self.plain.get(name, (0, 0))
+        with path.open("rb") as file:
+            file.seek(start)
+            return [*struct.unpack(f"<{count}f", file.read(count * _FLOAT))]
 
 
 def read(path: Path) -> Header:
@@ -59,6 +71,7 @@ def read(path: Path) -> Header:
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e.strerror}): check the file.") from e
     sizes: dict[str, int] = {}
+    plain: dict[str, tuple[int, int]] = {}
     end = start
     for name, shape, kind, offset in tensors:
         try:
@@ -71,10 +84,12 @@ def read(path: Path) -> Header:
             ) from e
         end = max(end, start + offset + prod(shape) // block * width)
         sizes[known.name] = sizes.get(known.name, 0) + prod(shape)
+        if known.name == "F32":
+            plain[name] = start + offset, prod(shape)
     if (size := path.stat().st_size) < end:
         _cut(path, f"{size:,} bytes where {end:,} belong")
-    parts = int(facts.get("split.count", 1))
-    if parts > 1:
+    parts = facts.get("split.count")
+    if isinstance(parts, int) and parts > 1:
         raise InputError(
             f"{path.name} is one of {parts} parts of a model: join them (with llama-gguf-split) "
             "and name the whole file."
@@ -83,7 +98,7 @@ def read(path: Path) -> Header:
         _cut(path, "it has no tensors")
     kinds = tuple(sorted(sizes, key=lambda kind: -sizes[kind]))
     architecture = str(facts.get("general.architecture", ""))
-    return Header(architecture, parts, kinds, sum(sizes.values()))
+    return Header(architecture, kinds, sum(sizes.values()), facts, plain, len(tensors))
 
 
 def _parsed(
@@ -93,6 +108,10 @@ def _parsed(
     tensor begins."""
     try:
         version, count, pairs = struct.unpack_from("<IQQ", data, 4)
+        if version in _BIG_ENDIAN:
+            raise InputError(
+                f"{path.name} is a GGUF file for big-endian machines: use a little-endian one."
+            )
         if version not in _VERSIONS:
             raise InputError(
                 f"{path.name} is a GGUF file of version {version}: use one of version "
@@ -104,9 +123,13 @@ def _parsed(
             name = walk.string()
             facts[name] = walk.value(walk.number("I"))
         tensors = [walk.tensor() for _ in range(count)]
-    except (struct.error, UnicodeDecodeError, KeyError, OverflowError, MemoryError) as e:
+    except InputError:
+        raise
+    except (struct.error, ValueError, LookupError, ArithmeticError, *_TOO_DEEP) as e:
         _cut(path, "its header does not end in it", e)
-    alignment = int(facts.get("general.alignment") or 32)
+    alignment = facts.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1:
+        _cut(path, "general.alignment is no size")
     return facts, tensors, -(-walk.at // alignment) * alignment
 
 

@@ -8,7 +8,6 @@ unpacked anew.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
@@ -16,16 +15,19 @@ import re
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..quiet import hush, quiet
-from . import cache, gguf_header, worker
+from . import cache, folder_check, gguf_facts, gguf_header, worker
 from .worker import Say, tell
 
 WEIGHTS = "stairs_weights"
 """In the config of an unpacked model: which weights these are, for people."""
+_VERSION, _NOW = "stairs_unpacked", 2
+"""In the config: what was read of a file. Since 2: scaled angles and all ends of texts."""
 _CHUNK = 1 << 22
 _MORE = 1.02  # of the tensors' bytes: tokenizer and configs
 _UNKNOWN = "architecture|gguf model_type|model type"  # in errors of transformers
@@ -37,7 +39,17 @@ def folder(digest: str) -> Path:
 
 
 def is_whole(place: Path) -> bool:
-    return (place / "config.json").is_file()
+    """Whether an unpacked model is there with all that it had: caches are cleared by anyone."""
+    try:
+        return folder_check.check_folder(str(place))
+    except InputError:
+        return False
+
+
+def _is_current(place: Path) -> bool:
+    """Whether a model is whole, and was unpacked as it is now."""
+    made = folder_check.read_json(place / "config.json").get(_VERSION)
+    return made == _NOW and is_whole(place)
 
 
 def unpacked(
@@ -51,7 +63,7 @@ def unpacked(
     """
     header, name = gguf_header.read(path), called or path.name
     place = folder(sha256 or digest(path, say))
-    if is_whole(place):
+    if _is_current(place):
         return place
     cache.clear_old(cache.made("gguf"), "part-*")
     cache.check_room(place.parent, header.unpacked * _MORE, f"{name} takes, unpacked,")
@@ -74,7 +86,7 @@ def settle(made: Path, place: Path) -> Path:
     try:
         made.rename(place)
     except OSError:
-        if not is_whole(place):
+        if not _is_current(place):
             shutil.rmtree(place, ignore_errors=True)
             made.rename(place)
     return place
@@ -85,15 +97,16 @@ def digest(path: Path, say: Say) -> str:
     state = path.stat()
     facts = [str(path.resolve()), state.st_size, state.st_mtime_ns, state.st_ctime_ns]
     key = hashlib.sha256(json.dumps(facts).encode("utf-8", "replace")).hexdigest()
-    note = cache.made("gguf") / "known" / key
+    note = cache.folder() / "gguf" / "known" / key
     try:
         if re.fullmatch("[0-9a-f]{64}", known := note.read_text(encoding="ascii")):
             return known
     except (OSError, ValueError):
         pass
     found = hash_of(path, say)
-    cache.made("gguf", "known")
-    note.write_text(found, encoding="ascii")
+    with suppress(OSError):  # a cache that can be read alone: then it is worked out again
+        cache.made("gguf", "known")
+        note.write_text(found, encoding="ascii")
     return found
 
 
@@ -128,34 +141,50 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     only.mkdir()
     link = only / "model.gguf"
     try:
-        os.link(path.resolve(), link)
-    except OSError:  # another disk
         os.symlink(path.resolve(), link)
-    name = link.name
-    config = AutoConfig.from_pretrained(
-        only, gguf_file=name, local_files_only=True, trust_remote_code=False
-    )
-    family = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model: Any = family.from_pretrained(
+    except OSError:  # Windows lets not everybody; a second name would change the file's times
+        os.link(path.resolve(), link)
+    source = {"gguf_file": link.name, "local_files_only": True}
+    header, place = gguf_header.read(path), aside / "model"
+    config = AutoConfig.from_pretrained(only, trust_remote_code=False, **source)
+    gguf_facts.scale_angles(config, header, path)
+    tokenizer = AutoTokenizer.from_pretrained(only, trust_remote_code=False, **source)
+    family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    _check_numbers(family, config, header, path)
+    model, loaded = family.from_pretrained(
         only,
         config=config,
         dtype=torch.float32,
-        gguf_file=name,
-        local_files_only=True,
+        output_loading_info=True,
         trust_remote_code=False,
+        **source,
     )
-    place = aside / "model"
+    folder_check.check_loaded(path.name, model, loaded)
     # Plain numbers from here on, which transformers would still refuse to save as quantised ones.
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
-    setattr(model.config, WEIGHTS, note)
+    model.config.__dict__ |= {WEIGHTS: note, _VERSION: _NOW}
+    if ids := gguf_facts.ends(header, tokenizer):
+        model.generation_config.eos_token_id = ids if len(ids) > 1 else ids[0]
     model.save_pretrained(place, max_shard_size="4GB")
-    del model
-    gc.collect()
-    tokenizer = AutoTokenizer.from_pretrained(
-        only, gguf_file=name, local_files_only=True, trust_remote_code=False
-    )
     tokenizer.save_pretrained(place)
+
+
+def _check_numbers(family: Any, config: Any, header: gguf_header.Header, path: Path) -> None:
+    """Raises InputError for a file with fewer numbers than the model that it describes has, before
+    memory is taken for that: transformers would fill in random ones."""
+    import torch
+
+    layers = config.get_text_config(decoder=True).num_hidden_layers
+    if layers <= header.tensors:  # each has some
+        with torch.device("meta"):
+            model = family.from_config(config)
+        if sum(p.numel() for p in model.parameters()) <= header.numbers:
+            return
+    raise InputError(
+        f"{path.name} lacks tensors of the model that it describes, which has {layers:,} layers: "
+        "copy or fetch it again, or choose another file."
+    )
 
 
 def _why(error: Exception, path: Path, architecture: str) -> str:

@@ -152,6 +152,14 @@ def locate(spec: str) -> tuple[str, str | None]:
     """The names of target and draft: folders, GGUF files, hub ids, or names. Loads nothing."""
     if spec in KNOWN or is_gguf(spec):
         return spec, None
+    try:
+        return _located(spec)
+    except (OSError, RuntimeError) as e:  # no such user's folder, or one that may not be read
+        reason = getattr(e, "strerror", None) or str(e).rstrip(".")
+        raise InputError(f"{spec:.200} cannot be read ({reason}): check its path.") from e
+
+
+def _located(spec: str) -> tuple[str, str | None]:
     folder = BUNDLED if spec == "bundled" else Path(spec).expanduser()
     if (folder / "target").is_dir():
         draft = folder / "draft"
@@ -189,15 +197,17 @@ def _load(name: str, place: Path, where: Placement) -> Any:
         config._attn_implementation = None
         family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         options = where.options or quantised_weights.placed(config, where.device)
-        model: Any = family.from_pretrained(
+        model, loaded = family.from_pretrained(
             place,
             config=config,
             dtype=where.dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
             **options,
         )
+        folder_check.check_loaded(name, model, loaded)
         model = model.eval() if options else model.eval().to(where.device)
         # The weights of a model by name are pinned, and were tried in this dtype.
         if name not in KNOWN or model.dtype != torch.float32:

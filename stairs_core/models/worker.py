@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
+from .. import own_process
 from ..errors import InputError
 
 Say = Callable[[str], object]
@@ -71,11 +71,9 @@ def tell(**facts: Any) -> None:
 def _start(
     module: str, arguments: list[str], environment: Mapping[str, str]
 ) -> subprocess.Popen[str]:
-    root = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.Popen(  # noqa: S603 (our own module; no shell reads the arguments)
-        [sys.executable, "-m", f"stairs_core.models.{module}", *arguments],
-        env=os.environ | environment | {"PYTHONPATH": path},
+        own_process.command(f"stairs_core.models.{module}", *arguments),
+        env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=None if os.environ.get("STAIRS_DEBUG") == "1" else subprocess.DEVNULL,
@@ -86,7 +84,9 @@ def _start(
 
 
 def _listen(process: subprocess.Popen[str], facts: dict[str, Any]) -> None:
-    """Merges the process's lines of JSON into ``facts``."""
+    """Merges the process's lines of JSON into ``facts``. Other lines are a library's."""
     with process.stdout or open(os.devnull) as lines:
         for line in lines:
-            facts.update(json.loads(line))
+            with suppress(ValueError):
+                if isinstance(told := json.loads(line), dict):
+                    facts.update(told)

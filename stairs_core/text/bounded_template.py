@@ -13,13 +13,12 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from .. import own_process
 from ..errors import InputError
 
 SECONDS = 5.0
@@ -74,11 +73,9 @@ class _Process:
     """``template_process``, running. Raises InputError where it cannot be started."""
 
     def __init__(self) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": path}
+        one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(  # noqa: S603 (our own module, and no arguments)
-            [sys.executable, "-m", "stairs_core.text.template_process"],
+            own_process.command("stairs_core.text.template_process"),
             env=os.environ | one,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

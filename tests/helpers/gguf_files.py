@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,21 +14,35 @@ KINDS = ("Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K", "F16")
 TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "
 
 
-def write(path: Path, architecture: str = "llama", template: str = "", **changes: Any) -> Path:
+def write(
+    path: Path,
+    architecture: str = "llama",
+    template: str = "",
+    *,
+    left_out: tuple[str, ...] = (),
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+    renamed: Mapping[int, str] = MappingProxyType({}),
+    **changes: Any,
+) -> Path:
     """A model of one layer, whose matrices have the types in ``KINDS``.
 
     ``changes``: other values of the file's key-value pairs, by name with a dot for every ``__``.
+    ``left_out``: pairs and tensors that the file lacks. ``more``: float32 tensors that it has
+    besides. ``renamed``: tokens by id.
     """
     from gguf import GGUFWriter, TokenType
 
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, architecture)
-    for name, value in _sizes(architecture).items():
-        add = writer.add_float32 if isinstance(value, float) else writer.add_uint32
-        add(f"{architecture}.{name}", value)
-    for name, value in changes.items():
-        writer.add_uint32(name.replace("__", "."), value)
+    pairs = {f"{architecture}.{name}": value for name, value in _sizes(architecture).items()}
+    pairs |= {name.replace("__", "."): value for name, value in changes.items()}
+    adds = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}
+    for name, value in pairs.items():
+        if name not in left_out:
+            adds[type(value)](name, value)
     tokens, merges = _vocabulary()
+    for i, token in renamed.items():
+        tokens[i] = token
     pieces = architecture.startswith("gemma")
     writer.add_tokenizer_model("llama" if pieces else "gpt2")
     writer.add_token_list(tokens)
@@ -40,7 +56,11 @@ def write(path: Path, architecture: str = "llama", template: str = "", **changes
     writer.add_bos_token_id(0)
     if template:
         writer.add_chat_template(template)
+    for name, values in more.items():
+        writer.add_tensor(name, values.astype(np.float32))
     for i, (name, shape) in enumerate(_shapes(architecture).items()):
+        if name in left_out:
+            continue
         if len(shape) == 1:
             random = np.random.default_rng(i).normal(1, 0.1, shape)
             writer.add_tensor(name, random.astype(np.float32))

@@ -3,29 +3,46 @@
 # ruff: noqa: F811 (a fixture is imported, then named by the tests)
 from __future__ import annotations
 
+import io
 import os
+import re
 import shutil
 import struct
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf_files
 import numpy as np
 import psutil
 import pytest
+import torch
 from fake_hub import web  # noqa: F401
 from gguf_files import HEADS, KINDS, KV_HEADS
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
+from transformers import LlamaConfig, Phi3Config
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from stairs_core.cli import main
 from stairs_core.errors import InputError
 from stairs_core.measuring.runner import _shared
-from stairs_core.models import cache, folder_check, gguf_header, gguf_unpack, source
+from stairs_core.models import (
+    cache,
+    folder_check,
+    gguf_facts,
+    gguf_header,
+    gguf_unpack,
+    source,
+    worker,
+)
 from stairs_core.models.load import load_pair, locate
 from stairs_core.quiet import quiet
+from stairs_core.text import bounded_template
 from stairs_core.web import presets
 
+DEEP = struct.pack("<QQ1sI", 1, 1, b"a", 9) + struct.pack("<IQ", 9, 1) * 100_000
+"""A key's value: arrays in arrays in arrays."""
 NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -54,6 +71,13 @@ def kept(tmp_path, monkeypatch):
     """An empty cache."""
     monkeypatch.setenv("STAIRS_CACHE", str(tmp_path / "stairs-cache"))
     return tmp_path / "stairs-cache"
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Unpacks in this process, which takes a fraction of the time."""
+    run = lambda module, arguments, *rest: gguf_unpack.main(*arguments)  # noqa: E731
+    monkeypatch.setattr(worker, "run", run)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +170,165 @@ def test_a_file_on_the_hub(web, llama, tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
+ROPE = "llama__rope__scaling__"
+SCALED = [
+    {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    | {"original_max_position_embeddings": 8192},
+    {"rope_type": "linear", "factor": 8.0},
+    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
+]
+
+
+def rotary(config: LlamaConfig) -> LlamaRotaryEmbedding:
+    return LlamaRotaryEmbedding(config)
+
+
+def as_in_a_gguf(scaling: dict) -> dict:
+    """What llama.cpp's converter writes for it: pairs, or the factors themselves."""
+    if scaling["rope_type"] != "llama3":
+        names = {"rope_type": "type", "original_max_position_embeddings": "original_context_length"}
+        return {ROPE + names.get(name, name): value for name, value in scaling.items()}
+    size = {"hidden_size": gguf_files.WIDTH, "num_attention_heads": HEADS}
+    plain, scaled = (
+        rotary(LlamaConfig(**size, rope_parameters={"rope_theta": 10000.0, **kind})).inv_freq
+        for kind in ({"rope_type": "default"}, scaling)
+    )
+    return {"more": {"rope_freqs.weight": (plain / scaled).numpy()}}
+
+
+@pytest.mark.parametrize("scaling", SCALED, ids=lambda scaling: scaling["rope_type"])
+def test_angles_are_scaled_as_the_file_says(tmp_path, scaling):
+    """Else the model would read long texts as another than its safetensors."""
+    file = gguf_files.write(tmp_path / "long.gguf", **as_in_a_gguf(scaling))
+    with quiet():
+        gguf_unpack._unpack(file, tmp_path, "a note")
+    config = LlamaConfig.from_pretrained(tmp_path / "model")
+    rope = {**config.rope_parameters}
+    assert rope.pop("rope_theta") == 10000.0
+    assert rope == pytest.approx(scaling)
+
+
+def test_factors_that_no_rule_gives_are_taken_as_they_are(tmp_path):
+    factors = np.linspace(1, 3, gguf_files.WIDTH // HEADS // 2)
+    file = gguf_files.write(tmp_path / "odd.gguf", more={"rope_freqs.weight": factors})
+    with quiet():
+        gguf_unpack._unpack(file, tmp_path, "a note")
+    config = LlamaConfig.from_pretrained(tmp_path / "model")
+    found = rotary(config)
+    plain = 10000.0 ** (-np.arange(len(factors)) / len(factors))
+    assert found.attention_scaling == 1.0
+    assert np.allclose(found.inv_freq.numpy(), plain / factors, rtol=1e-5)
+    position = torch.arange(config.max_position_embeddings)[None]
+    cos, _ = found(torch.empty(1), position)  # as long as a text may be
+    assert np.allclose(cos[0, -1, : len(factors)], np.cos(127 * plain / factors), atol=1e-4)
+
+
+def test_a_short_and_a_long_list_of_factors(tmp_path):
+    """As Phi 3 has them."""
+    lists = {f"rope_factors_{n}.weight": np.full(4, f) for n, f in (("short", 1.5), ("long", 4.0))}
+    scaled = {"phi3__rope__scaling__original_context_length": 64}
+    scaled["phi3__rope__scaling__attn_factor"] = 1.25
+    file = gguf_files.write(tmp_path / "phi.gguf", "phi3", more=lists, **scaled)
+    config = Phi3Config(rope_parameters={"rope_type": "default", "rope_theta": 10000.0})
+    gguf_facts.scale_angles(config, gguf_header.read(file), file)
+    assert config.rope_parameters == {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 1.0,
+        "short_factor": [1.5] * 4,
+        "long_factor": [4.0] * 4,
+        "attention_factor": 1.25,
+        "original_max_position_embeddings": 64,
+    }
+    assert config.original_max_position_embeddings == 64
+
+
+def test_all_ends_of_a_turn_are_known(tmp_path):
+    """A file names one token that ends a text; a chat ends at others."""
+    marks = {"renamed": {300: "<|im_end|>"}, "tokenizer__ggml__eot_token_id": 290}
+    template = gguf_files.TEMPLATE.replace("\n", "<|im_end|>\n")
+    file = gguf_files.write(tmp_path / "chat.gguf", "llama", template, **marks)
+    with quiet():
+        gguf_unpack._unpack(file, tmp_path, "a note")
+    assert load_pair(str(tmp_path / "model"), "cpu", "float32", "off").eos_ids == {0, 290, 300}
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"left_out": ("blk.0.attn_q.weight", "blk.0.ffn_up.weight")}, "lacks tensors of the mod"),
+        ({"left_out": ("llama.block_count",)}, "which has 32 layers"),
+        ({"llama__block_count": 10**9}, "which has 1,000,000,000 layers"),
+        (
+            {
+                "left_out": ("blk.0.ffn_up.weight",),
+                "more": {"blk.0.ffn_up_exps.weight": np.zeros((2, 256, 256))},
+            },
+            "lacks weights of its model (model.layers.0.mlp.up_proj.weight)",
+        ),
+        ({ROPE + "type": "spiral", ROPE + "factor": 2.0}, "scales angles in a way (spiral)"),
+    ],
+    ids=["cut out", "no sizes", "too many layers", "experts", "angles"],
+)
+def test_what_a_file_lacks_is_not_made_up(tmp_path, file, words):
+    """transformers fills in random numbers."""
+    path = gguf_files.write(tmp_path / "less.gguf", **file)
+    with quiet(), pytest.raises(InputError, match=re.escape(words)):
+        gguf_unpack._unpack(path, tmp_path, "a note")
+
+
+def test_an_unpacked_model_that_was_damaged_is_unpacked_again(llama, kept, here):
+    place = source.folder(str(llama), "target", str)
+    weights, config = place / "model.safetensors", place / "config.json"
+    whole = weights.read_bytes()
+    for damage in (
+        lambda: weights.write_bytes(whole[:-8]),
+        weights.unlink,
+        # By a version of ours that read less of the file.
+        lambda: config.write_text(config.read_text().replace("stairs_unpacked", "unknown")),
+    ):
+        damage()
+        assert source.folder(str(llama), "target", str) == place
+        assert weights.read_bytes() == whole
+
+
+def test_a_file_is_hashed_once_and_nothing_is_written_for_it_again(llama, kept, here, monkeypatch):
+    place = source.folder(str(llama), "target", str)
+    monkeypatch.setattr(gguf_unpack, "hash_of", None)
+    monkeypatch.setattr(cache, "made", None)
+    assert source.folder(str(llama), "target", str) == place
+
+
+def test_a_cache_that_can_only_be_read_is_no_failure(llama, kept, here, monkeypatch):
+    place = source.folder(str(llama), "target", str)
+    shutil.rmtree(kept / "gguf" / "known")
+
+    def denied(*names: str) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cache, "made", denied)
+    assert source.folder(str(llama), "target", str) == place
+
+
+def test_code_that_lies_beside_a_model_does_not_run(llama, tmp_path, monkeypatch):
+    """Neither in the process that unpacks it nor in the one that fills in its chat template."""
+    for name in ("gguf", "json", "random", "runpy", "filelock", "jinja2", "transformers"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    shutil.copy(llama, tmp_path / "model.gguf")
+    monkeypatch.chdir(tmp_path)
+    source.folder("model.gguf", "target", str)
+    process = bounded_template._Process()
+    process.kill()
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_library_that_prints_does_not_end_the_listening():
+    facts: dict = {}
+    lines = io.StringIO('{"a": 1}\nDownloading …\n[1]\n{"b": 2}\n')
+    worker._listen(SimpleNamespace(stdout=lines), facts)  # type: ignore[arg-type]
+    assert facts == {"a": 1, "b": 2}
+
+
 def refused(capsys, spec: str | Path, words: str) -> None:
     status = main.main(["run", "--pair", str(spec), "--prompt", "x"])
     out, err = capsys.readouterr()
@@ -162,6 +345,8 @@ def test_what_cannot_be_used_is_said_in_one_sentence(llama, tmp_path, capsys, mo
         ("cut.gguf", whole[:-1], f"is cut off or damaged ({len(whole) - 1:,} bytes where"),
         ("header.gguf", whole[:3000], "its header does not end in it"),
         ("old.gguf", whole[:4] + struct.pack("<I", 1) + whole[8:], "of version 1: use one of"),
+        ("big.gguf", b"GGUF" + struct.pack(">IQQ", 3, 0, 0), "is a GGUF file for big-endian"),
+        ("deep.gguf", whole[:16] + DEEP, "its header does not end in it"),
     ]:
         (tmp_path / name).write_bytes(data)
         refused(capsys, tmp_path / name, words)
@@ -169,6 +354,11 @@ def test_what_cannot_be_used_is_said_in_one_sentence(llama, tmp_path, capsys, mo
     refused(capsys, strange, "holds a rwkv9 model, an architecture that transformers")
     parts = gguf_files.write(tmp_path / "parts.gguf", "llama", split__count=3)
     refused(capsys, parts, "is one of 3 parts of a model")
+    for value in ("a", 0):
+        odd = gguf_files.write(tmp_path / "odd.gguf", "llama", general__alignment=value)
+        refused(capsys, odd, "general.alignment is no size")
+    refused(capsys, "~nosuchuser/model.gguf", "~nosuchuser/model.gguf cannot be read")
+    refused(capsys, "x" * 300, "cannot be read (File name too long): check its path")
     refused(capsys, tmp_path / "nowhere.gguf", "There is no file")
     assert not [*cache.folder().rglob("part-*")]
 

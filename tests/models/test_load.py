@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import make_model, make_tokenizer, perturb, save_pair
 from transformers import LlamaForCausalLM
 
@@ -95,6 +96,15 @@ def test_a_truncated_shard(pair_dir: Path, keep: int):
     path = pair_dir / "target" / "model.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     refused(str(pair_dir), "model.safetensors is (cut off|no whole)")
+
+
+def test_a_missing_tensor(pair_dir: Path):
+    """transformers fills in random numbers, others each time."""
+    file = pair_dir / "target" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.0.self_attn.q_proj.weight"]
+    save_file(tensors, file, {"format": "pt"})
+    refused(str(pair_dir), r"lacks weights of its model \(model.layers.0.self_attn.q_proj.weight\)")
 
 
 def test_a_missing_shard(pair_dir: Path, tmp_path: Path):
