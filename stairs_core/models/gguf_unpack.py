@@ -144,11 +144,15 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
         os.symlink(path.resolve(), link)
     except OSError:  # Windows lets not everybody; a second name would change the file's times
         os.link(path.resolve(), link)
-    source = {"gguf_file": link.name, "local_files_only": True}
+    name = link.name
     header, place = gguf_header.read(path), aside / "model"
-    config = AutoConfig.from_pretrained(only, trust_remote_code=False, **source)
+    config = AutoConfig.from_pretrained(
+        only, gguf_file=name, local_files_only=True, trust_remote_code=False
+    )
     gguf_facts.scale_angles(config, header, path)
-    tokenizer = AutoTokenizer.from_pretrained(only, trust_remote_code=False, **source)
+    tokenizer = AutoTokenizer.from_pretrained(
+        only, gguf_file=name, local_files_only=True, trust_remote_code=False
+    )
     family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     _check_numbers(family, config, header, path)
     model, loaded = family.from_pretrained(
@@ -156,8 +160,9 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
         config=config,
         dtype=torch.float32,
         output_loading_info=True,
+        gguf_file=name,
+        local_files_only=True,
         trust_remote_code=False,
-        **source,
     )
     folder_check.check_loaded(path.name, model, loaded)
     # Plain numbers from here on, which transformers would still refuse to save as quantised ones.
