@@ -480,7 +480,7 @@ def _recording(engine: str, name: str, lane: Lane) -> Recording:
         prompt="",
         prompt_ids=(),
         prompt_tokens=(),
-        target=lane.target[:200],
+        target=lane.target[:200] or UNKNOWN,
         draft=None,
         drafter=UNKNOWN,
         k=max((drafted for _, drafted in lane.counts), default=0),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..errors import InputError
 from ..models import out_of_memory
 from ..render import preflight_card
 from ..render.summary import Kind
@@ -118,7 +117,10 @@ def _offer(asked: Asked) -> Updates:
 
 def ask_less(asked: Asked) -> Updates:
     """Makes the form ask for what takes less memory."""
-    less = _form(form.smaller(asked), asked)
+    try:
+        less = _form(form.smaller(asked), asked)
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NO_LESS))}
     return {**less, "smaller": Change(visible=False), "notice": notice()}
 
 
@@ -243,8 +245,8 @@ def open_trace(asked: Asked) -> Updates:
     try:
         form.take_uploads()
         visitors.current().admit(_who(asked))
-    except InputError as e:
-        return {"notice": notice(sentence(e))}
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
     shown = _show_file(Path(path), "file", Path(path).name)
     return shown | {"recorded": Change(value=None)} if "stage" in shown else shown
 
@@ -276,8 +278,8 @@ def open_link(asked: Asked) -> Updates:
             kept = form.chosen(held)
             return _form(held, {}) | ({"kept": kept} if kept or "chat" in held else {})
         return _show(permalinks.unpack(value), None, "link", "a link") if kind else {}
-    except InputError as e:
-        return {"notice": notice(sentence(e))}
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
 
 
 def _resume(kept: resume.Kept) -> Updates:
@@ -320,17 +322,18 @@ def _form(values: Mapping[str, Any], now: Asked) -> Updates:
 def _show_file(path: Path, kind: Kind, name: str) -> Updates:
     try:
         return _show(files.open_any(path), path, kind, name)
-    except InputError as e:
-        return {"notice": notice(sentence(e))}
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
 
 
 def _show(recordings: list[Recording], path: Path | None, kind: Kind, name: str) -> Updates:
-    """A run that is over, on the stage. ``path``: its file, None where one is still to be made."""
-    return {
-        "stage": stage_value.value(uuid4().hex, recordings, kind, name),
-        "notice": notice(),
-        **_files(recordings, path, "stairs", name),
-    }
+    """A run that is over, on the stage; or why it cannot be shown. ``path``: its file, None where
+    one is still to be made."""
+    try:
+        stage = stage_value.value(uuid4().hex, recordings, kind, name)
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
+    return {"stage": stage, "notice": notice(), **_files(recordings, path, "stairs", name)}
 
 
 def _files(
@@ -346,7 +349,7 @@ def _files(
             path = folder / f"{stem}.jsonl"
             files.write(path, recordings)
         return _downloads(path, recordings, name or stem, folder)
-    except (InputError, OSError) as e:
+    except Exception as e:
         none = dict.fromkeys(widgets.FILES, Change(value=None, interactive=False))
         return {**none, "notice": notice(sentence(e, notices.NOT_SAVED))}
 

@@ -26,7 +26,7 @@ from stairs_core.errors import InputError
 from stairs_core.render import summary
 from stairs_core.render.charts import race
 from stairs_core.render.terminal import trace
-from stairs_core.traces import engine_logs, files, metrics
+from stairs_core.traces import checks, engine_logs, files, metrics
 
 
 def meta(**told) -> str:
@@ -351,4 +351,4 @@ def test_show_draws_a_log(tmp_path, capsys):
 
 def test_limits_leave_room_for_what_is_drawn():
     assert engine_logs.MAX_LANES == files.MAX_LANES
-    assert engine_logs.MAX_DRAFTED == files.MAX_DRAFTED
+    assert engine_logs.MAX_DRAFTED == checks.MAX_DRAFTED

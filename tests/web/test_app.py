@@ -34,6 +34,9 @@ from stairs_core.web import (
     notices,
     packed_trace,
     permalinks,
+    replay,
+    resume,
+    stage_value,
     widgets,
 )
 
@@ -404,6 +407,36 @@ def test_a_file_that_is_no_trace_is_one_sentence(tmp_path, change, word):
     updates = handlers.open_trace({"open": str(path)})
     assert list(updates) == ["notice"]
     assert word in updates["notice"]["text"]
+
+
+@pytest.mark.parametrize("what", ["value", "lines"])
+def test_a_run_that_cannot_be_drawn_is_one_sentence(tmp_path, monkeypatch, what):
+    path, run = tmp_path / "odd.jsonl", page_runs.pair(page_runs.words(page_runs.STORY)[:9])
+    files.write(path, run)
+    link = f"trace={permalinks.pack(run)}"
+    kept = {"kind": "file", "name": "odd.jsonl", "trace": files.dumps(run)}
+    kept = resume.KEPT + json.dumps({"held": {"prompt": "A key"}, "run": kept})
+
+    def broken(*_):
+        raise OverflowError("too\nlarge")
+
+    monkeypatch.setattr(stage_value if what == "value" else packed_trace, what, broken)
+    told = [handlers.open_trace({"open": str(path)}), handlers.open_link({"link": link})]
+    for updates in [*told, handlers.open_link({"link": kept})]:
+        assert "stage" not in updates
+        assert f"{notices.NOT_SHOWN} (OverflowError: too large)." in updates["notice"]["text"]
+    assert updates["prompt"]["value"] == "A key", "the form comes back all the same"
+    monkeypatch.undo()
+    monkeypatch.setattr(replay, "write", broken)
+    shown = handlers.open_trace({"open": str(path)})
+    assert shown["stage"]["trace"]
+    assert notices.NOT_SAVED in shown["notice"]["text"]
+
+
+@pytest.mark.parametrize("length", [None, "9", float("inf")])
+def test_asking_for_less_than_what_is_no_number_is_one_sentence(length):
+    told = handlers.ask_less(asking(length=length))
+    assert notices.NO_LESS in told["notice"]["text"]
 
 
 def test_the_numbers_are_the_metrics():
