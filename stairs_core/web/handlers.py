@@ -8,6 +8,7 @@ then in them.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,18 +66,20 @@ def run(asked: Asked) -> Iterator[Updates]:
         yield {"notice": notice(notices.BUSY if visitor in _running else notices.GONE)}
         return
     live, ended = stage_value.LiveValue(uuid4().hex), {}
-    who, began = _who(asked), None
+    who, began, own = _who(asked), None, contextlib.ExitStack()
     try:
         visitors.current().admit(who)
         flag = _running[visitor] = live_race.Flag()
         flag.seconds = visitors.current().seconds(who)
-        settings = form.settings(asked, _made.folder())  # what is wrong is said at once
+        # For a pasted text, until the run is over: folders for results are swept away before.
+        folder = Path(own.enter_context(_folder()))
+        settings = form.settings(asked, folder)  # what is wrong is said at once
         yield {"notice": notice(notices.STARTING, "wait"), **run_buttons(idle=False)}
         if asked.get("fitted", asked["spec"]) != asked["spec"]:
             # Pressed before the pair was there, and with it what the form holds for it.
             pair = live_race.shelf().get(asked["spec"], flag)
             asked = {**asked, **_fitting(pair, pair.lacks(), asked)[0]}
-            settings = form.settings(asked, _made.folder())
+            settings = form.settings(asked, folder)
         race = live_race.race(form.text(asked, "prompt"), settings, flag, asked["spec"])
         began, stopped = time.monotonic(), False
         batches = live_race.batches(race, flag)
@@ -99,6 +102,7 @@ def run(asked: Asked) -> Iterator[Updates]:
     finally:
         if flag := _running.pop(visitor, None):
             flag.set()
+        own.close()
         if began is not None:
             visitors.current().charge(who, time.monotonic() - began)
     if live.lanes.started:
@@ -107,6 +111,11 @@ def run(asked: Asked) -> Iterator[Updates]:
     if live.lanes.started:
         yield _files(live.lanes.recordings(), None, time.strftime("stairs-%Y%m%d-%H%M%S"))
         yield {"recorded": Change(value=None)}
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is there as long as what it is made for."""
+    return tempfile.TemporaryDirectory(prefix="stairs-", ignore_cleanup_errors=True)
 
 
 def _offer(asked: Asked) -> Updates:
@@ -230,11 +239,18 @@ def preflight(asked: Asked) -> Updates:
     if zero_gpu.ON:
         return {"preflight": notices.card(notices.UNMEASURED)}
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            settings = next(iter(form.settings(asked, Path(folder)).values()))
+        with _folder() as folder:
+            settings = next(iter(form.settings(_short(asked), Path(folder)).values()))
             return {"preflight": preflight_card.shown(live_race.preflight(settings, asked["spec"]))}
     except Exception as e:
         return {"preflight": notices.card(sentence(e, notices.NO_CARD))}
+
+
+def _short(asked: Asked) -> Asked:
+    """The form as the card needs it. Texts that somebody gave only cost time there, as much as they
+    are long: a word stands for references, and the system prompt is left out."""
+    given = asked["files"] or form.text(asked, "pasted").strip()
+    return {**asked, "pasted": "text" if given else "", "files": None, "system": ""}
 
 
 def open_trace(asked: Asked) -> Updates:

@@ -335,6 +335,42 @@ def test_sampling_is_asked_for_and_said(engine):
     assert summary.verdict(*same)["state"] == "yes"
 
 
+def test_a_pasted_text_is_there_until_the_run_is_over(engine, monkeypatch):
+    """Others who open runs meanwhile have folders made for the files, and the oldest swept away."""
+    reads = replace(methods.REGISTRY["lookup"], references=True)
+    monkeypatch.setitem(methods.REGISTRY, "lookup", reads)
+    begin = live_race.race
+
+    def late(*asked):
+        made = [handlers._made.folder() for _ in range(40)]
+        assert not made[0].exists()
+        return begin(*asked)
+
+    monkeypatch.setattr(live_race, "race", late)
+    play(drafter="lookup", pasted="pasted words")
+    assert engine.read == ["pasted words"]
+    ((_, asked),) = engine.asked
+    assert not any(Path(f).exists() for lane in asked.values() for f in lane.references)
+
+
+def test_the_card_reads_no_long_text(monkeypatch, tmp_path):
+    reads = replace(methods.REGISTRY["lookup"], references=True)
+    monkeypatch.setitem(methods.REGISTRY, "lookup", reads)
+    found, file = [], tmp_path / "a.txt"
+    file.write_text("x" * 10**6)
+
+    def card(settings, spec):
+        found.append((settings.system, [Path(f).read_text() for f in settings.references]))
+        raise InputError("No card.")
+
+    monkeypatch.setattr(live_race, "preflight", card)
+    long = {"chat": True, "system": "x" * 10**6}
+    for given in ({"pasted": "x" * 10**6}, {"files": [str(file)]}, {"pasted": " "}):
+        told = handlers.preflight(asking(drafter="lookup", **long, **given))
+        assert told["preflight"]["headline"] == "No card."
+    assert found == [("", ["text"]), ("", ["text"]), ("", [])]
+
+
 def test_references_go_to_the_lanes_that_read_them(engine, monkeypatch, tmp_path):
     reads = replace(methods.REGISTRY["lookup"], references=True)
     monkeypatch.setitem(methods.REGISTRY, "lookup", reads)
