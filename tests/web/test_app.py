@@ -620,6 +620,44 @@ def test_where_the_page_is_served(monkeypatch, environment, address):
     assert (launched["server_name"], launched["server_port"]) == address
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *(("PORT", told) for told in ("http", "0", "65536", "-1", "7860.0", "9" * 5000)),
+        ("GRADIO_SERVER_PORT", "99999"),
+    ],
+    ids=lambda value: value[:9],
+)
+def test_a_port_that_is_none_ends_the_program_with_a_sentence(monkeypatch, name, told):
+    monkeypatch.setattr(live_race, "models", lambda: pytest.fail("nothing is loaded for it"))
+    monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+    monkeypatch.setenv(name, told)
+    with pytest.raises(SystemExit, match=f"{name} is '{told[:30]}") as ended:
+        app.main()
+    assert str(ended.value).endswith("it must be a number from 1 to 65535.")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError("Cannot find empty port in range: 7861-7861."), "the port is taken, or"),
+        (PermissionError(13, "Permission denied"), "Permission denied; set"),
+    ],
+)
+def test_a_port_that_is_taken_ends_the_program_with_a_sentence(monkeypatch, error, why):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7861")
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "127.0.0.1")
+    demo = SimpleNamespace(queue=lambda **_: demo, launch=MagicMock(side_effect=error))
+    demo._queue = SimpleNamespace(push=None)
+    monkeypatch.setattr(app, "build", lambda: demo)
+    monkeypatch.setattr(live_race, "models", lambda: None)
+    words = "The page cannot listen on 127.0.0.1:7861: " + why
+    with pytest.raises(SystemExit, match=words) as ended:
+        app.main()
+    assert str(ended.value).endswith("; set PORT or HOST.")
+
+
 def test_a_head_that_will_not_do_is_refused_on_the_page(tmp_path, monkeypatch):
     """With the reason, in the page's words; and nothing replaces what is on the stage."""
     target = make_model(layers=4)
