@@ -400,21 +400,33 @@ def _offer(function: Callable[..., programs.Answers]) -> None:
 def main() -> None:
     try:
         _check_tools()
+        host, port = address.host(os.environ), address.port(os.environ)
         blocks = build()
         loading = live_race.models()
         if zero_gpu.ON:
             loading.result()  # there, the models must be on the device before the first call
     except InputError as e:
         raise SystemExit(str(e)) from e
-    base = Base(font=theme.FONT, font_mono=theme.MONO, radius_size="md")
     allowed = limits.current()
     _log_start(allowed)
     # Not open: programs wait in the queue, too.
     blocks.queue(default_concurrency_limit=AT_ONCE, max_size=allowed.queue, api_open=False)
     _share_queue(blocks)
+    try:
+        _launch(blocks, allowed, host, port)
+    except OSError as e:
+        why = e.strerror or "the port is taken, or the host is none of this machine"
+        raise SystemExit(
+            f"The page cannot listen on {host}:{port}: {why}; set PORT or HOST."
+        ) from e
+
+
+def _launch(blocks: gr.Blocks, allowed: limits.Limits, host: str, port: int) -> None:
+    """Serves the page until the program is told to end."""
+    base = Base(font=theme.FONT, font_mono=theme.MONO, radius_size="md")
     blocks.launch(
-        server_name=address.host(os.environ),
-        server_port=address.port(os.environ),
+        server_name=host,
+        server_port=port,
         theme=base.set(**theme.theme()),
         head=page_files.head(),
         css_paths=[PAGE / f"styles/{name}.css" for name in page_files.STYLES],

@@ -100,7 +100,7 @@ def generate(run: Run) -> str:
     target, draft = _models(run)
     dtype = f"dtype=torch.{run.dtype}" if run.dtype in DTYPES else 'dtype="auto"'
     load = f"AutoModelForCausalLM.from_pretrained({{}}, {dtype}){_to(run)}"
-    places = [_place(name) for name in (target, draft) if name]
+    places = [_place(name) for name in (target, draft) if name is not None]
     fetches = any(place.startswith("stairs_core.") for place in places)
     options = [f"max_new_tokens={run.max_new_tokens}", *_drawing(run.sampling)]
     if run.drafter != "none":

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+from ..errors import InputError
 
 _OWN = ("localhost", "::1")
 
@@ -14,7 +17,13 @@ def host(environment: Mapping[str, str]) -> str:
 
 
 def port(environment: Mapping[str, str]) -> int:
-    return int(environment.get("GRADIO_SERVER_PORT") or environment.get("PORT") or 7860)
+    """The port that the server listens on. Raises InputError for what is no port."""
+    for name in ("GRADIO_SERVER_PORT", "PORT"):
+        if told := environment.get(name):
+            if not re.fullmatch(r"\s*\d{1,5}\s*", told) or not 0 < int(told) < 2**16:
+                raise InputError(f"{name} is {told!r:.40}: it must be a number from 1 to 65535.")
+            return int(told)
+    return 7860
 
 
 def is_public(environment: Mapping[str, str]) -> bool:

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
+from .from_json import LARGEST
 from .records import (
     MAX_DRAFTED,
     MAX_LANES,
@@ -43,8 +45,55 @@ MAX_TOKENS = 500_000
 UNKNOWN = "unknown"
 """The value of every text field of a run that a log does not have."""
 
-Counts = Sequence[tuple[int, int]]
-"""Of every step: accepted guesses, drafted guesses."""
+Counts = Iterable[tuple[int, int]]
+"""Of every step: accepted guesses, drafted guesses. Gone through as often as they are needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Histogram:
+    """Counts of steps that fit a histogram, the fewest accepted guesses first. They are worked out
+    as they are gone through: a few digits in a log may ask for half a million of them.
+
+    ``steps[j]``: how many steps accepted j guesses. ``drafted``: guesses in all, None where the log
+    does not have them. ``k``: in a step at most. Steps make ``k`` each; what that is too many is
+    taken, guess by guess, from the steps in turn that still have more than they accepted.
+
+    >>> [*_Histogram([2, 0, 1], drafted=8, k=3)]
+    [(0, 2), (0, 3), (2, 3)]
+    """
+
+    steps: Sequence[int]
+    drafted: int | None
+    k: int
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        level, short = (-1, 0) if self.drafted is None else self._level(self.drafted)
+        accepted = (j for j, n in enumerate(self.steps) for _ in range(n))
+        for i, a in enumerate(accepted):
+            yield a, max(a, level + (i >= short))
+
+    @property
+    def accepted(self) -> int:
+        """Accepted guesses, in all."""
+        return self._made(0)
+
+    @property
+    def untold(self) -> Untold:
+        """What the histogram leaves open about its steps."""
+        if self.drafted is None:
+            return "guesses"
+        return "order" if self.drafted == sum(self.steps) * self.k else "lengths"
+
+    def _level(self, drafted: int) -> tuple[int, int]:
+        """How many guesses the steps are left with that accepted no more; and how many of them, the
+        first ones: one guess more is left to the others."""
+        level = bisect_right(range(self.k + 1), drafted, key=self._made) - 1
+        left = drafted - self._made(level)
+        return level, sum(self.steps[: level + 1]) - left
+
+    def _made(self, level: int) -> int:
+        """Guesses in all, where each step makes ``level``, or as many as it accepted."""
+        return sum(n * max(j, level) for j, n in enumerate(self.steps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +187,7 @@ class _Found:
     lanes: dict[str, Lane] = field(default_factory=dict)
     totals: dict[str, tuple[int, int]] = field(default_factory=dict)
     averages: str = ""
-    histograms: dict[str, tuple[int, list[int]]] = field(default_factory=dict)
+    histograms: dict[str, tuple[int, Sequence[int]]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.lanes or self.totals or self.averages)
@@ -200,7 +249,7 @@ def _response(
         steps, accepted = body.get("num_spec_steps"), body.get("num_accepted_draft_tokens")
         histogram = body["acceptance_histogram"]
         found = _checked_histogram(histogram, drafted, k, steps, accepted, name)
-        _add_histogram(engines["vLLM"], request, around, histogram, *found)
+        _add_histogram(engines["vLLM"], request, around, found)
     elif {"num_accepted_draft_tokens", "num_draft_tokens"} <= body.keys():
         counted = body["num_accepted_draft_tokens"], body["num_draft_tokens"]
         _total(engines["vLLM"], request, *counted)
@@ -218,72 +267,46 @@ def _sglang(
     passes, new = body.get("spec_verify_ct"), body.get("completion_tokens")
     if histogram:
         counted = _checked_histogram(histogram, drafted, None, passes, accepted, name)
-        _add_histogram(found, request, around, histogram, *counted)
+        _add_histogram(found, request, around, counted)
     elif passes and accepted is not None and drafted is not None:
         _total(found, request, accepted, drafted)
     elif passes and type(new) is int:
-        found.averages = f"{new} tokens in {passes!r:.20} passes"
+        found.averages = f"{new!r:.20} tokens in {passes!r:.20} passes"
 
 
 def _checked_histogram(
-    histogram: object, drafted: Any, k: Any, steps: Any, accepted: Any, name: str
-) -> tuple[Counts, Untold]:
-    """``_of_histogram``, after checking the numbers beside it: None where the log has none."""
-    for number in (drafted, k, steps, accepted):
+    steps: object, drafted: Any, k: Any, passes: Any, accepted: Any, name: str
+) -> _Histogram:
+    """A histogram of the log called ``name``, after checking it and the numbers beside it: None
+    where the log has none.
+
+    ``passes`` and ``accepted``: of steps and of accepted guesses, in all; the rest: ``_Histogram``.
+    """
+    for number in (drafted, k, passes, accepted):
         if number is not None and (type(number) is not int or number < 0):
             raise InputError(f"{name} is damaged: {number!r:.20} is no number of steps or guesses.")
-    counts, untold = _of_histogram(histogram, drafted, k, name)
-    found = len(counts), sum(a for a, _ in counts)
-    if found != (found[0] if steps is None else steps, found[1] if accepted is None else accepted):
-        raise InputError(
-            f"{name} is damaged: its histogram has {found[0]} steps and {found[1]} accepted "
-            f"guesses, and beside it stand {steps} and {accepted}."
-        )
-    return counts, untold
-
-
-def _of_histogram(
-    histogram: object, drafted: int | None, k: int | None, name: str
-) -> tuple[Counts, Untold]:
-    """Steps that fit a histogram, the fewest accepted guesses first, and what they leave open.
-
-    ``histogram[j]``: how many steps accepted j guesses. ``drafted``: guesses in all; ``k``: in a
-    step at most; None where the file, called ``name``, does not have them.
-
-    >>> _of_histogram([2, 0, 1], drafted=8, k=3, name="a.json")
-    ([(0, 2), (0, 3), (2, 3)], 'lengths')
-    """
-    if not isinstance(histogram, list) or not all(type(n) is int and n >= 0 for n in histogram):
+    if not isinstance(steps, list) or not all(type(n) is int and n >= 0 for n in steps):
         raise InputError(f"{name} is damaged: its histogram is no list of numbers of steps.")
-    if len(histogram) > MAX_DRAFTED + 1:
-        raise InputError(f"{name} has more than {MAX_DRAFTED} guesses in a step: check the file.")
-    if (count := sum(histogram)) > MAX_TOKENS:
-        raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
-    accepted = [j for j, n in enumerate(histogram) for _ in range(n)]
-    if drafted is None:
-        return [(a, a) for a in accepted], "guesses"
+    count = sum(steps)
     if k is None:
-        k = -(-drafted // count) if count else 0
-    if not sum(accepted) <= drafted <= count * k or max(accepted, default=0) > k:
+        k = -(-(drafted or 0) // count) if count else 0
+    found = _Histogram(steps, drafted, k)
+    if max(k, len(steps) - 1) > MAX_DRAFTED:
+        raise InputError(f"{name} has more than {MAX_DRAFTED} guesses in a step: check the file.")
+    if count + (found.accepted if drafted is None else drafted) > MAX_TOKENS:
+        raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
+    most = max((j for j, n in enumerate(steps) if n), default=0)
+    if drafted is not None and (not found.accepted <= drafted <= count * k or most > k):
         raise InputError(
-            f"{name} is damaged: of {drafted} guesses in {count} steps, {sum(accepted)} were "
-            f"accepted, {max(accepted, default=0)} in one of them."
+            f"{name} is damaged: of {drafted} guesses in {count} steps, {found.accepted} were "
+            f"accepted, {most} in one of them."
         )
-    lengths = _shortened(accepted, k, count * k - drafted)
-    exact = drafted == count * k
-    return [*zip(accepted, lengths, strict=True)], "order" if exact else "lengths"
-
-
-def _shortened(accepted: Sequence[int], k: int, missing: int) -> list[int]:
-    """Draft lengths of steps: ``k`` each, less ``missing`` in all, taken from the steps in turn
-    that still have more than they accepted."""
-    lengths = [k] * len(accepted)
-    while missing:
-        for i, a in enumerate(accepted):
-            if missing and lengths[i] > a:
-                lengths[i] -= 1
-                missing -= 1
-    return lengths
+    if passes not in (None, count) or accepted not in (None, found.accepted):
+        raise InputError(
+            f"{name} is damaged: its histogram has {count} steps and {found.accepted} accepted "
+            f"guesses, and beside it stand {passes!r:.20} and {accepted!r:.20}."
+        )
+    return found
 
 
 def _add(
@@ -293,19 +316,18 @@ def _add(
     found.lanes[unused(request, found.lanes)] = Lane(counts, target, untold)
 
 
-def _add_histogram(
-    found: _Found, request: str, around: Around, histogram: Any, counts: Counts, untold: Untold
-) -> None:
+def _add_histogram(found: _Found, request: str, around: Around, histogram: _Histogram) -> None:
     """Adds a lane, or replaces the request's last one: a stream repeats its histogram as it grows.
 
     In the same document, or where the histogram has not grown, it is one of another request.
     """
+    steps = histogram.steps
     at, before = found.histograms.get(request, (around["at"], [1]))
-    grown = all(a <= b for a, b in zip(before, histogram, strict=False))
-    if at != around["at"] and grown and len(before) <= len(histogram):
+    grown = all(a <= b for a, b in zip(before, steps, strict=False))
+    if at != around["at"] and grown and len(before) <= len(steps):
         del found.lanes[request]
-    found.histograms[request] = around["at"], histogram
-    _add(found, request, around, counts, untold)
+    found.histograms[request] = around["at"], steps
+    _add(found, request, around, histogram, histogram.untold)
 
 
 def _bodies(text: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -419,7 +441,7 @@ def _once(steps: list[tuple[int, int, bool]]) -> Iterator[tuple[int, int]]:
 
 def _total(found: _Found, what: str, accepted: object, drafted: object) -> None:
     """Keeps a total, in place of an earlier one: streams repeat their totals as they grow."""
-    if type(accepted) is int and type(drafted) is int and 0 <= accepted <= drafted:
+    if type(accepted) is int and type(drafted) is int and 0 <= accepted <= drafted <= LARGEST:
         found.totals[what] = accepted, drafted
 
 
@@ -443,8 +465,8 @@ def _recordings(engine: str, lanes: Mapping[str, Lane], name: str) -> list[Recor
                     "guesses were accepted."
                 )
             room -= drafted + 1
-    if room < 0:
-        raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
+            if room < 0:
+                raise InputError(f"{name} has more than {MAX_TOKENS} tokens: cut it shorter.")
     return [_recording(engine, request, lane) for request, lane in lanes.items()]
 
 
@@ -458,7 +480,7 @@ def _recording(engine: str, name: str, lane: Lane) -> Recording:
         prompt="",
         prompt_ids=(),
         prompt_tokens=(),
-        target=lane.target[:200],
+        target=lane.target[:200] or UNKNOWN,
         draft=None,
         drafter=UNKNOWN,
         k=max((drafted for _, drafted in lane.counts), default=0),

@@ -17,16 +17,15 @@ from typing import Any
 
 from ..errors import InputError
 from . import engine_logs
+from .checks import check
 from .from_json import build, convert
 from .records import (
-    MAX_DRAFTED,
     MAX_LANES,
     SCHEMA,
     TYPES,
     Event,
     Lanes,
     Recording,
-    Step,
     event,
 )
 
@@ -170,32 +169,8 @@ def loads(text: str, name: str = "the trace") -> list[Recording]:
     for lane, recording in enumerate(recordings):
         if not lanes.ended(lane):
             raise InputError(f"{name} is cut off: a run in it has no end; save it again.")
-        _check(recording, name)
+        check(recording, name)
     return recordings
-
-
-def _check(recording: Recording, name: str) -> None:
-    """Raises InputError where steps contradict themselves or each other."""
-    length, elapsed = len(recording.run.prompt_ids), 0.0
-    for step in recording.steps:
-        n = len(step.tokens)
-        if step.start != length or len(step.predictions) != n or not _fits(step, n - 1):
-            raise InputError(f"{name} is damaged: its step {step.index} contradicts itself.")
-        times = (step.draft_seconds, step.verify_seconds, step.other_seconds)
-        if min(times) < 0 or step.elapsed < elapsed:
-            raise InputError(f"{name} is damaged: the clock of its step {step.index} runs back.")
-        length += len(step.committed)
-        elapsed = step.elapsed
-
-
-def _fits(step: Step, drafted: int) -> bool:
-    """Whether tokens, tree and accepted count can belong together."""
-    if max(drafted, step.probe or 0) > MAX_DRAFTED or (step.probe or 0) < 0:
-        return False
-    if step.parents is None:
-        return 0 <= step.accepted <= drafted
-    ordered = all(-1 <= parent < i for i, parent in enumerate(step.parents))
-    return ordered and len(step.parents) == drafted and 0 <= step.accepted <= drafted
 
 
 def _parse(raw: object, number: int, name: str) -> tuple[int, Event]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
+import functools
 import types
 import typing
 from typing import Any, Literal, TypeVar
@@ -14,6 +13,10 @@ from .records import JSON_KEYS
 T = TypeVar("T")
 LARGEST = 2**53
 """The largest whole number that a browser holds exactly."""
+_HIGHEST = 1e100
+"""Of what a trace holds, sums, products and four digits of it can be worked out."""
+_DEEPEST = 50
+"""Lists and objects within each other, where a value may be anything."""
 
 
 def build(cls: type[T], raw: dict[str, Any]) -> T:
@@ -21,18 +24,34 @@ def build(cls: type[T], raw: dict[str, Any]) -> T:
 
     Unknown keys are ignored, so that this version can read traces that a later one wrote.
     """
-    hints = typing.get_type_hints(cls)
     values = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        key = JSON_KEYS.get(field.name, field.name)
+    for name, key, hint, needed in _fields(cls):
         if key in raw:
             try:
-                values[field.name] = convert(raw[key], hints[field.name])
+                values[name] = convert(raw[key], hint)
             except TypeError as e:
                 raise TypeError(f"`{key}`") from e
-        elif field.default is field.default_factory is dataclasses.MISSING:
+        elif needed:
             raise TypeError(f"`{key}`")
     return cls(**values)
+
+
+@functools.cache
+def _fields(cls: type) -> tuple[tuple[str, str, Any, bool], ...]:
+    """Of each field of a dataclass: its name, its key in JSON, its type, whether it has no default.
+
+    Kept, because there is a token on every few bytes of a trace.
+    """
+    hints = typing.get_type_hints(cls)
+    return tuple(
+        (
+            field.name,
+            JSON_KEYS.get(field.name, field.name),
+            hints[field.name],
+            field.default is field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(cls)
+    )
 
 
 def convert(value: Any, hint: Any) -> Any:
@@ -51,9 +70,8 @@ def convert(value: Any, hint: Any) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return build(hint, value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):
-            if math.isfinite(value):
-                return float(value)
+        if abs(value) <= _HIGHEST:  # nor is a NaN
+            return float(value)
     elif hint is int and type(value) is int:
         if abs(value) <= LARGEST:
             return value
@@ -62,10 +80,12 @@ def convert(value: Any, hint: Any) -> Any:
     raise TypeError(f"`{value!r:.40}`")
 
 
-def _plain(value: Any) -> Any:
-    """Any JSON value, its numbers checked as in ``convert``."""
+def _plain(value: Any, depth: int = 1) -> Any:
+    """Any JSON value that is no deeper than ``_DEEPEST``, its numbers checked as in ``convert``."""
+    if depth > _DEEPEST:
+        raise TypeError("too deep")
     if isinstance(value, list):
-        return [_plain(v) for v in value]
+        return [_plain(v, depth + 1) for v in value]
     if isinstance(value, dict):
-        return {convert(k, str): _plain(v) for k, v in value.items()}
+        return {convert(k, str): _plain(v, depth + 1) for k, v in value.items()}
     return value if value is None else convert(value, type(value))

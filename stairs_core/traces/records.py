@@ -14,6 +14,10 @@ from ..settings.sampling import Sampling
 SCHEMA = 1
 MAX_LANES, MAX_DRAFTED = 64, 1024
 """What can be drawn of a trace that is opened: lanes, and drafted tokens in a step."""
+_MAX_WIDTHS = 32
+"""Widths of passes that can have been measured before a run: three times as many as ever were."""
+_LOWEST, _HIGHEST = 1e-9, 1e6
+"""What a pass can cost, in seconds."""
 
 Status = Literal["accepted", "rejected", "unchecked", "correction", "bonus", "dropped"]
 """What became of a token of a step. Drafted tokens: ``accepted`` equals the target's choice (or,
@@ -157,9 +161,11 @@ class Prices:
 
     def __post_init__(self) -> None:
         ordered = all(a < b for a, b in pairwise((0, *self.widths)))
-        paid = len(self.seconds) == len(self.widths) > 0 < min(self.seconds, default=0)
+        measured = len(self.seconds) == len(self.widths) and 0 < len(self.widths) <= _MAX_WIDTHS
+        costs = (*self.seconds, *([self.draft] if self.draft else []))
+        paid = all(_LOWEST <= seconds <= _HIGHEST for seconds in costs)
         spread = self.spread is None or self.spread >= 1
-        if not ordered or not paid or not spread or self.draft < 0:
+        if not ordered or not measured or not paid or not spread:
             raise TypeError("`prices`")
 
 

@@ -8,6 +8,7 @@ then in them.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from ..errors import InputError
 from ..models import out_of_memory
 from ..render import preflight_card
 from ..render.summary import Kind
@@ -66,18 +66,20 @@ def run(asked: Asked) -> Iterator[Updates]:
         yield {"notice": notice(notices.BUSY if visitor in _running else notices.GONE)}
         return
     live, ended = stage_value.LiveValue(uuid4().hex), {}
-    who, began = _who(asked), None
+    who, began, own = _who(asked), None, contextlib.ExitStack()
     try:
         visitors.current().admit(who)
         flag = _running[visitor] = live_race.Flag()
         flag.seconds = visitors.current().seconds(who)
-        settings = form.settings(asked, _made.folder())  # what is wrong is said at once
+        # For a pasted text, until the run is over: folders for results are swept away before.
+        folder = Path(own.enter_context(_folder()))
+        settings = form.settings(asked, folder)  # what is wrong is said at once
         yield {"notice": notice(notices.STARTING, "wait"), **run_buttons(idle=False)}
         if asked.get("fitted", asked["spec"]) != asked["spec"]:
             # Pressed before the pair was there, and with it what the form holds for it.
             pair = live_race.shelf().get(asked["spec"], flag)
             asked = {**asked, **_fitting(pair, pair.lacks(), asked)[0]}
-            settings = form.settings(asked, _made.folder())
+            settings = form.settings(asked, folder)
         race = live_race.race(form.text(asked, "prompt"), settings, flag, asked["spec"])
         began, stopped = time.monotonic(), False
         batches = live_race.batches(race, flag)
@@ -100,6 +102,7 @@ def run(asked: Asked) -> Iterator[Updates]:
     finally:
         if flag := _running.pop(visitor, None):
             flag.set()
+        own.close()
         if began is not None:
             visitors.current().charge(who, time.monotonic() - began)
     if live.lanes.started:
@@ -110,6 +113,11 @@ def run(asked: Asked) -> Iterator[Updates]:
         yield {"recorded": Change(value=None)}
 
 
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is there as long as what it is made for."""
+    return tempfile.TemporaryDirectory(prefix="stairs-", ignore_cleanup_errors=True)
+
+
 def _offer(asked: Asked) -> Updates:
     """The button that makes the form ask for less, if it can."""
     less = form.smaller(asked)
@@ -118,7 +126,10 @@ def _offer(asked: Asked) -> Updates:
 
 def ask_less(asked: Asked) -> Updates:
     """Makes the form ask for what takes less memory."""
-    less = _form(form.smaller(asked), asked)
+    try:
+        less = _form(form.smaller(asked), asked)
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NO_LESS))}
     return {**less, "smaller": Change(visible=False), "notice": notice()}
 
 
@@ -228,11 +239,18 @@ def preflight(asked: Asked) -> Updates:
     if zero_gpu.ON:
         return {"preflight": notices.card(notices.UNMEASURED)}
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            settings = next(iter(form.settings(asked, Path(folder)).values()))
+        with _folder() as folder:
+            settings = next(iter(form.settings(_short(asked), Path(folder)).values()))
             return {"preflight": preflight_card.shown(live_race.preflight(settings, asked["spec"]))}
     except Exception as e:
         return {"preflight": notices.card(sentence(e, notices.NO_CARD))}
+
+
+def _short(asked: Asked) -> Asked:
+    """The form as the card needs it. Texts that somebody gave only cost time there, as much as they
+    are long: a word stands for references, and the system prompt is left out."""
+    given = asked["files"] or form.text(asked, "pasted").strip()
+    return {**asked, "pasted": "text" if given else "", "files": None, "system": ""}
 
 
 def open_trace(asked: Asked) -> Updates:
@@ -243,8 +261,8 @@ def open_trace(asked: Asked) -> Updates:
     try:
         form.take_uploads()
         visitors.current().admit(_who(asked))
-    except InputError as e:
-        return {"notice": notice(sentence(e))}
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
     shown = _show_file(Path(path), "file", Path(path).name)
     return shown | {"recorded": Change(value=None)} if "stage" in shown else shown
 
@@ -276,8 +294,8 @@ def open_link(asked: Asked) -> Updates:
             kept = form.chosen(held)
             return _form(held, {}) | ({"kept": kept} if kept or "chat" in held else {})
         return _show(permalinks.unpack(value), None, "link", "a link") if kind else {}
-    except InputError as e:
-        return {"notice": notice(sentence(e))}
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
 
 
 def _resume(kept: resume.Kept) -> Updates:
@@ -320,17 +338,18 @@ def _form(values: Mapping[str, Any], now: Asked) -> Updates:
 def _show_file(path: Path, kind: Kind, name: str) -> Updates:
     try:
         return _show(files.open_any(path), path, kind, name)
-    except InputError as e:
-        return {"notice": notice(sentence(e))}
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
 
 
 def _show(recordings: list[Recording], path: Path | None, kind: Kind, name: str) -> Updates:
-    """A run that is over, on the stage. ``path``: its file, None where one is still to be made."""
-    return {
-        "stage": stage_value.value(uuid4().hex, recordings, kind, name),
-        "notice": notice(),
-        **_files(recordings, path, "stairs", name),
-    }
+    """A run that is over, on the stage; or why it cannot be shown. ``path``: its file, None where
+    one is still to be made."""
+    try:
+        stage = stage_value.value(uuid4().hex, recordings, kind, name)
+    except Exception as e:
+        return {"notice": notice(sentence(e, notices.NOT_SHOWN))}
+    return {"stage": stage, "notice": notice(), **_files(recordings, path, "stairs", name)}
 
 
 def _files(
@@ -346,7 +365,7 @@ def _files(
             path = folder / f"{stem}.jsonl"
             files.write(path, recordings)
         return _downloads(path, recordings, name or stem, folder)
-    except (InputError, OSError) as e:
+    except Exception as e:
         none = dict.fromkeys(widgets.FILES, Change(value=None, interactive=False))
         return {**none, "notice": notice(sentence(e, notices.NOT_SAVED))}
 

@@ -35,6 +35,8 @@ FULL = "The disk of the machine that this page runs on is full: make room there,
 BACK = "The page was opened anew: what you typed and the run on show were kept."
 OTHER_PAIR = "Its own models are in use: load yours again under “Models”."
 NO_FILES = "Add your reference files again."
+NO_LESS = "Less cannot be asked for"
+NOT_SHOWN = "It cannot be shown"
 NOT_SAVED = "The run stays on show, but its files cannot be made"
 BUSY = "A run of yours is still going on: stop it, or wait for its end."
 

@@ -34,7 +34,7 @@ from ..traces.records import Recording, Run
 from . import form
 
 MOST = 24_000
-"""The most characters of a packed trace: as long a link as browsers, mailers and chats leave whole.
+"""The most characters of what is packed: as long a link as browsers, mailers and chats leave whole.
 """
 
 _NAME = "The trace in the link"
@@ -45,7 +45,8 @@ def keep(lanes: Sequence[Recording], kind: Kind, name: str) -> dict[str, Any]:
 
     ``address``: what follows the #, "" where the run is too long for one; ``live``: whether the
     address bar may hold it while the run is looked at; ``settings``: what follows the # to ask for
-    the run again, "" for another engine's log; ``snippets``: code, for every lane.
+    the run again, "" for another engine's log and for what is too long for a link; ``snippets``:
+    code, for every lane.
     """
     recorded = kind == "recorded"
     packed = None if recorded else pack(lanes)
@@ -117,13 +118,15 @@ def settings_of(run: Run, others: Sequence[Run]) -> dict[str, Any]:
 
 
 def pack_settings(held: dict[str, Any]) -> str:
-    """base64url without ``=`` of the JSON of ``settings_of``."""
-    data = json.dumps(held).encode()
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+    """base64url without ``=`` of the JSON of ``settings_of``; "" if longer than ``MOST``."""
+    data = json.dumps(held, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    packed = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    return packed if len(packed) <= MOST else ""
 
 
 def unpack_settings(text: str) -> dict[str, Any]:
-    """The settings in ``pack_settings``' text, as ``checked`` returns them. Raises InputError."""
+    """The settings in ``pack_settings``' text, as ``checked`` returns them; characters may be
+    escapes of JSON, as they once were. Raises InputError."""
     try:
         held = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, ValueError, RecursionError):

@@ -226,3 +226,11 @@ def test_what_is_sent_while_a_race_goes_on_is_little():
     whole = json.loads(json.dumps(stage_value.around("run", lanes, "live")))
     assert sent < 100_000
     assert len(json.dumps(diff(last, whole))) < 60_000
+
+
+def test_no_k_is_offered_for_a_lane_that_says_of_itself_that_it_does_not_guess():
+    alone, lane = priced(page_runs.pair())
+    matches = "1" * metrics.fold(lane.steps).new_tokens
+    stop = replace(lane.stop, draft_matches=matches)
+    odd = replace(lane, run=replace(lane.run, drafter="none"), stop=stop)
+    assert charts_of([alone, odd])["speedup-by-k"]["use"] == [None, None]

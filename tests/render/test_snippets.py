@@ -186,3 +186,7 @@ def test_what_generate_lacks_is_said():
         assert words in said
     assert "reads texts" in snippets.generate(replace(run, drafter="reference"))
     assert "--reference './a b.txt'" in snippets.shell(run)
+
+
+def test_a_target_without_a_name_gives_code_too():
+    assert "from_pretrained('')" in snippets.generate(head(target=", widened"))

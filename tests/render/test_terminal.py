@@ -266,3 +266,10 @@ def test_a_special_token_is_drawn_by_its_name_and_is_no_text():
     last = len(lanes[1].steps)
     assert "→ ⟦<|end|>⟧" in trace.draw(lanes[1:], 100, step=last)
     assert "⟦<|end|>⟧" in trace.draw(lanes[1:], 300, step=1).split("→")[0]
+
+
+def test_a_special_token_with_a_number_that_python_does_not_read_is_left_out():
+    lane = recording()
+    odd = {"9" * 5000: "x", "2": "end"}
+    drawn = trace.draw([replace(lane, run=replace(lane.run, prompt_special=odd))], 100, step=1)
+    assert "⟦end⟧" in drawn

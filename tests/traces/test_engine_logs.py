@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 
 import pytest
 from engine_log_samples import (
@@ -24,7 +26,7 @@ from stairs_core.errors import InputError
 from stairs_core.render import summary
 from stairs_core.render.charts import race
 from stairs_core.render.terminal import trace
-from stairs_core.traces import engine_logs, files, metrics
+from stairs_core.traces import checks, engine_logs, files, metrics
 
 
 def meta(**told) -> str:
@@ -161,6 +163,34 @@ def test_a_stream_repeats_a_histogram_as_it_grows(opened):
     assert [*counted(opened(samples))] == ["9d0f", "9d0f (2)", "9d0f (3)"]
 
 
+def test_a_stream_of_large_histograms_is_worked_out_once(opened):
+    one = meta(id="a", spec_accept_histogram=[99_999], spec_draft_token_num=0)
+    before = time.process_time()
+    (lane,) = counted(opened("\n".join([one] * 5000))).values()
+    assert len(lane) == 99_999
+    assert time.process_time() - before < 20
+
+
+def one_by_one(accepted, k, missing) -> list[int]:
+    lengths = [k] * len(accepted)
+    while missing:
+        for i, a in enumerate(accepted):
+            if missing and lengths[i] > a:
+                lengths[i] -= 1
+                missing -= 1
+    return lengths
+
+
+def test_missing_guesses_are_taken_from_the_steps_in_turn(opened):
+    for counts in itertools.product(range(3), repeat=4):
+        held = [j for j, n in enumerate(counts) for _ in range(n)]
+        for drafted in range(sum(held), 4 * len(held) + 1):
+            if held:
+                made = one_by_one(held, 4, 4 * len(held) - drafted)
+                (found,) = counted(engine_logs.loads(histogram([*counts], drafted, 4))).values()
+                assert found == [*zip(held, made, strict=True)]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -222,6 +252,11 @@ def refused(opened, text, name="a.log") -> str:
     return told
 
 
+def histogram(steps, drafted, k, **told) -> str:
+    told = {"num_spec_tokens": k, "num_draft_tokens": drafted, **told}
+    return json.dumps({"acceptance_histogram": steps, **told})
+
+
 def steps(accepted, drafted) -> str:
     return json.dumps({"per_step_accepted": accepted, "per_step_drafted": drafted})
 
@@ -245,7 +280,14 @@ def steps(accepted, drafted) -> str:
         (meta(spec_accept_histogram=[0, 1], spec_verify_ct=3), "1 steps and 1 accepted"),
         (meta(spec_accept_histogram=[0, 1], spec_draft_token_num=0), "of 0 guesses"),
         (meta(spec_accept_histogram=[10**12], spec_verify_ct=10**12), "more than 500000"),
-        (meta(spec_accept_histogram=[1], spec_draft_token_num=10**9), "of 1000000000"),
+        (meta(spec_accept_histogram=[1], spec_draft_token_num=10**9), "more than 1024 guesses"),
+        (histogram([1], 0, 2**53 - 1), "more than 1024 guesses"),
+        (histogram([1], 0, 1025), "more than 1024 guesses"),
+        (histogram([400_000], 300_000, 1), "more than 500000"),
+        (meta(spec_accept_histogram=[0] * 1024 + [499]), "more than 500000"),
+        ("\n".join(histogram([499_999], 0, 1) for _ in range(64)), "more than 500000"),
+        (histogram([1], 0, 1, num_spec_steps=10**4000), "beside it stand 1000"),
+        (f'{{"num_draft_tokens": {10**4200}, "num_accepted_draft_tokens": 3}}', "neither"),
         (meta(spec_accept_histogram=[0] * 5000), "more than 1024 guesses"),
         (VERBOSE + "slot x: id 0 | task 0 | restoring speculative checkpoint (pos_min = 1",
          "did twice"),
@@ -309,4 +351,4 @@ def test_show_draws_a_log(tmp_path, capsys):
 
 def test_limits_leave_room_for_what_is_drawn():
     assert engine_logs.MAX_LANES == files.MAX_LANES
-    assert engine_logs.MAX_DRAFTED == files.MAX_DRAFTED
+    assert engine_logs.MAX_DRAFTED == checks.MAX_DRAFTED

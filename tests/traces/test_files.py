@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import typing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from recordings import head, recording
 
 from stairs_core.errors import InputError
-from stairs_core.traces import files
+from stairs_core.traces import files, from_json
 from stairs_core.traces.records import Prices, Recording, Stop
 
 HOSTILE = [
@@ -166,6 +167,10 @@ def test_a_missing_field_is_named(field):
         (1, "elapsed", float("inf")),
         (1, "elapsed", 10**400),
         (1, "elapsed", "0.1"),
+        (1, "elapsed", 1e305),
+        (1, "predictions", [{"id": 1, "text": "a", "margin": 1.7976931348623157e308}]),
+        (0, "template", {"a": {"b": 1e300}}),
+        (0, "template", {"a": json.loads("[" * 60 + "]" * 60)}),
         (1, "stop", "because"),
         (1, "tokens", [{"id": 1, "text": "a", "status": "guessed", "source": "x"}]),
         (1, "tokens", [1]),
@@ -232,6 +237,11 @@ WRONG_PRICES = [
     {"seconds": [1.0]},
     {"seconds": [0.0, 1.0]},
     {"draft": -1.0},
+    {"seconds": [1e-320, 1.0]},
+    {"seconds": [1.0, 1e7]},
+    {"draft": 1e-10},
+    {"draft": 1e300},
+    {"widths": [*range(1, 34)], "seconds": [1.0] * 33},
 ]
 
 
@@ -245,6 +255,53 @@ def test_prices_that_nothing_can_have_are_refused(change):
     first["prices"][0] |= change
     with pytest.raises(InputError, match="line 1 has a wrong or missing `prices`"):
         files.loads("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+
+
+def dear(backend: str) -> dict:
+    return {"backend": backend, "context": 1, "widths": [1], "seconds": [1.0], "draft": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "change", "words"),
+    [
+        (0, {"prices": [dear("single"), dear("single")]}, "`prices` are not of one known backend"),
+        (0, {"prices": [dear("mine")]}, "`prices` are not of one known backend"),
+        (0, {"prices": [dear(f"{i:x}") for i in range(9000)]}, "`prices` are not of one known"),
+        (0, {"pair": ""}, "`pair` is empty"),
+        (0, {"pair": ":" * 100_000}, "`pair` is empty or has more than 2000"),
+        (0, {"target": ""}, "`target` is empty"),
+        (0, {"draft": ""}, "`draft` is empty"),
+        (0, {"name": "x" * 10**6}, "`name` is empty or has more than 200"),
+        (2, {"elapsed": 2e9}, "no clock can time a step as its 1"),
+        (2, {"verify_seconds": 5e-324}, "no clock can time a step as its 1"),
+        (2, {"other_seconds": 2e9}, "no clock can time a step as its 1"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_what_no_run_can_have_is_refused(line, change, words):
+    records = lines()
+    records[line] |= change
+    assert words in refusal(dump(records))
+
+
+def test_a_token_as_long_as_a_book_is_refused():
+    records = lines()
+    records[1]["tokens"][0]["text"] = "x" * 10**6
+    assert "a token of its step 0 is too long" in refusal(dump(records))
+
+
+def test_what_is_left_over_of_a_step_may_be_next_to_nothing():
+    records = lines()
+    records[1] |= {"draft_seconds": 0.0, "other_seconds": 1e-17}
+    assert files.loads(dump(records))[0].steps[0].other_seconds == 1e-17
+
+
+def test_types_are_looked_up_once_and_not_for_every_token(monkeypatch):
+    asked, hints = [], typing.get_type_hints
+    monkeypatch.setattr(typing, "get_type_hints", lambda cls: asked.append(cls) or hints(cls))
+    from_json._fields.cache_clear()
+    assert files.loads(dump(lines())) == [recording()]
+    assert len(asked) == len({*asked}) > 3
 
 
 def test_a_step_tells_what_its_pass_read_besides():

@@ -34,6 +34,9 @@ from stairs_core.web import (
     notices,
     packed_trace,
     permalinks,
+    replay,
+    resume,
+    stage_value,
     widgets,
 )
 
@@ -332,6 +335,42 @@ def test_sampling_is_asked_for_and_said(engine):
     assert summary.verdict(*same)["state"] == "yes"
 
 
+def test_a_pasted_text_is_there_until_the_run_is_over(engine, monkeypatch):
+    """Others who open runs meanwhile have folders made for the files, and the oldest swept away."""
+    reads = replace(methods.REGISTRY["lookup"], references=True)
+    monkeypatch.setitem(methods.REGISTRY, "lookup", reads)
+    begin = live_race.race
+
+    def late(*asked):
+        made = [handlers._made.folder() for _ in range(40)]
+        assert not made[0].exists()
+        return begin(*asked)
+
+    monkeypatch.setattr(live_race, "race", late)
+    play(drafter="lookup", pasted="pasted words")
+    assert engine.read == ["pasted words"]
+    ((_, asked),) = engine.asked
+    assert not any(Path(f).exists() for lane in asked.values() for f in lane.references)
+
+
+def test_the_card_reads_no_long_text(monkeypatch, tmp_path):
+    reads = replace(methods.REGISTRY["lookup"], references=True)
+    monkeypatch.setitem(methods.REGISTRY, "lookup", reads)
+    found, file = [], tmp_path / "a.txt"
+    file.write_text("x" * 10**6)
+
+    def card(settings, spec):
+        found.append((settings.system, [Path(f).read_text() for f in settings.references]))
+        raise InputError("No card.")
+
+    monkeypatch.setattr(live_race, "preflight", card)
+    long = {"chat": True, "system": "x" * 10**6}
+    for given in ({"pasted": "x" * 10**6}, {"files": [str(file)]}, {"pasted": " "}):
+        told = handlers.preflight(asking(drafter="lookup", **long, **given))
+        assert told["preflight"]["headline"] == "No card."
+    assert found == [("", ["text"]), ("", ["text"]), ("", [])]
+
+
 def test_references_go_to_the_lanes_that_read_them(engine, monkeypatch, tmp_path):
     reads = replace(methods.REGISTRY["lookup"], references=True)
     monkeypatch.setitem(methods.REGISTRY, "lookup", reads)
@@ -404,6 +443,36 @@ def test_a_file_that_is_no_trace_is_one_sentence(tmp_path, change, word):
     updates = handlers.open_trace({"open": str(path)})
     assert list(updates) == ["notice"]
     assert word in updates["notice"]["text"]
+
+
+@pytest.mark.parametrize("what", ["value", "lines"])
+def test_a_run_that_cannot_be_drawn_is_one_sentence(tmp_path, monkeypatch, what):
+    path, run = tmp_path / "odd.jsonl", page_runs.pair(page_runs.words(page_runs.STORY)[:9])
+    files.write(path, run)
+    link = f"trace={permalinks.pack(run)}"
+    kept = {"kind": "file", "name": "odd.jsonl", "trace": files.dumps(run)}
+    kept = resume.KEPT + json.dumps({"held": {"prompt": "A key"}, "run": kept})
+
+    def broken(*_):
+        raise OverflowError("too\nlarge")
+
+    monkeypatch.setattr(stage_value if what == "value" else packed_trace, what, broken)
+    told = [handlers.open_trace({"open": str(path)}), handlers.open_link({"link": link})]
+    for updates in [*told, handlers.open_link({"link": kept})]:
+        assert "stage" not in updates
+        assert f"{notices.NOT_SHOWN} (OverflowError: too large)." in updates["notice"]["text"]
+    assert updates["prompt"]["value"] == "A key", "the form comes back all the same"
+    monkeypatch.undo()
+    monkeypatch.setattr(replay, "write", broken)
+    shown = handlers.open_trace({"open": str(path)})
+    assert shown["stage"]["trace"]
+    assert notices.NOT_SAVED in shown["notice"]["text"]
+
+
+@pytest.mark.parametrize("length", [None, "9", float("inf")])
+def test_asking_for_less_than_what_is_no_number_is_one_sentence(length):
+    told = handlers.ask_less(asking(length=length))
+    assert notices.NO_LESS in told["notice"]["text"]
 
 
 def test_the_numbers_are_the_metrics():
@@ -549,6 +618,44 @@ def test_where_the_page_is_served(monkeypatch, environment, address):
     monkeypatch.setattr(live_race, "models", lambda: None)
     app.main()
     assert (launched["server_name"], launched["server_port"]) == address
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *(("PORT", told) for told in ("http", "0", "65536", "-1", "7860.0", "9" * 5000)),
+        ("GRADIO_SERVER_PORT", "99999"),
+    ],
+    ids=lambda value: value[:9],
+)
+def test_a_port_that_is_none_ends_the_program_with_a_sentence(monkeypatch, name, told):
+    monkeypatch.setattr(live_race, "models", lambda: pytest.fail("nothing is loaded for it"))
+    monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+    monkeypatch.setenv(name, told)
+    with pytest.raises(SystemExit, match=f"{name} is '{told[:30]}") as ended:
+        app.main()
+    assert str(ended.value).endswith("it must be a number from 1 to 65535.")
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError("Cannot find empty port in range: 7861-7861."), "the port is taken, or"),
+        (PermissionError(13, "Permission denied"), "Permission denied; set"),
+    ],
+)
+def test_a_port_that_is_taken_ends_the_program_with_a_sentence(monkeypatch, error, why):
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("GRADIO_SERVER_PORT", "7861")
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "127.0.0.1")
+    demo = SimpleNamespace(queue=lambda **_: demo, launch=MagicMock(side_effect=error))
+    demo._queue = SimpleNamespace(push=None)
+    monkeypatch.setattr(app, "build", lambda: demo)
+    monkeypatch.setattr(live_race, "models", lambda: None)
+    words = "The page cannot listen on 127.0.0.1:7861: " + why
+    with pytest.raises(SystemExit, match=words) as ended:
+        app.main()
+    assert str(ended.value).endswith("; set PORT or HOST.")
 
 
 def test_a_head_that_will_not_do_is_refused_on_the_page(tmp_path, monkeypatch):

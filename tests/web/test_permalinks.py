@@ -117,6 +117,23 @@ def test_settings_of_a_race_ask_for_its_lanes_again(tmp_path):
     assert form.settings(usual() | {"temperature": 1.0} | greedy, tmp_path)
 
 
+@pytest.mark.parametrize("text", ["x" * 17_000, "ж" * 8000, "字" * 5500, "\ud83d é 🦊\x00"])
+def test_settings_come_back_from_their_link_whatever_the_prompt_is_written_in(text):
+    address = permalinks.keep([replace(recording(), run=head(prompt=text))], "live", "")["settings"]
+    kind, value = permalinks.read(address)
+    assert kind == "settings"
+    assert permalinks.unpack_settings(value)["prompt"] == text
+    held = permalinks.settings_of(head(prompt=text), [])
+    before = base64.urlsafe_b64encode(json.dumps(held).encode()).decode().rstrip("=")
+    assert permalinks.unpack_settings(before) == held, "links of earlier versions stay good"
+
+
+@pytest.mark.parametrize("text", ["x" * 18_500, "字" * 6500])
+def test_settings_that_are_too_long_for_a_link_have_none(text):
+    lane = replace(recording(), run=head(prompt=text))
+    assert permalinks.keep([lane], "live", "")["settings"] == ""
+
+
 def test_only_known_widgets_and_right_kinds_are_taken():
     assert permalinks.checked({
         "prompt": "x", "k": 3, "auto": True, "temperature": 0.5, "drafter-2": None, "seed": 1,

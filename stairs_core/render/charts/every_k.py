@@ -48,7 +48,7 @@ def chart(race: Race) -> dict[str, Any]:
         ),
         "use": [
             {"guesser": guessing.index(i), "k": top.k}
-            if (top := best(found)) and top != used(lane, found)
+            if i in guessing and (top := best(found)) and top != used(lane, found)
             else None
             for i, (lane, found, _) in enumerate(each)
         ],

@@ -61,9 +61,9 @@ def draw(recording: Recording, name: str, index: int, paint: Paint, columns: int
 
 def _prompt(run: Run) -> list[str]:
     """The pieces of the prompt, special tokens by name."""
-    names = {int(i): f"⟦{name}⟧" for i, name in run.prompt_special.items() if i.isdecimal()}
+    names = {i: f"⟦{name}⟧" for i, name in run.prompt_special.items()}
     return [
-        piece + names.get(i, "")
+        piece + names.get(str(i), "")
         for i, piece in zip(run.prompt_ids, run.prompt_tokens, strict=False)
     ]
 
