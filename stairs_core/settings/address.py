@@ -18,12 +18,11 @@ def host(environment: Mapping[str, str]) -> str:
 
 def port(environment: Mapping[str, str]) -> int:
     """The port that the server listens on. Raises InputError for what is no port."""
-    for name in ("GRADIO_SERVER_PORT", "PORT"):
-        if told := environment.get(name):
-            if not re.fullmatch(r"\s*\d{1,5}\s*", told) or not 0 < int(told) < 2**16:
-                raise InputError(f"{name} is {told!r:.40}: it must be a number from 1 to 65535.")
-            return int(told)
-    return 7860
+    gradios, told = environment.get("GRADIO_SERVER_PORT"), environment.get("PORT")
+    name, told = ("GRADIO_SERVER_PORT", gradios) if gradios else ("PORT", told or "7860")
+    if not re.fullmatch(r"\s*\d{1,5}\s*", told) or not 0 < int(told) < 2**16:
+        raise InputError(f"{name} is {told!r:.40}: it must be a number from 1 to 65535.")
+    return int(told)
 
 
 def is_public(environment: Mapping[str, str]) -> bool:

@@ -270,6 +270,9 @@ def test_what_a_step_costs_by_itself_is_not_taken_for_what_a_guess_costs(
     def cost(n: int) -> tuple[float, float]:
         return step * (n > 0) + guess * n, 1.0 + 0.01 * n
 
+    def expected(n: int) -> float:
+        return sum(right**i for i in range(n + 1))
+
     for _ in range(400):
         most, drafted = policy.next(), 0
         while drafted < most:
@@ -281,8 +284,8 @@ def test_what_a_step_costs_by_itself_is_not_taken_for_what_a_guess_costs(
         draft, verify = (s * generator.uniform(1.0, 1.1) for s in cost(drafted))
         times = {"draft_seconds": draft, "verify_seconds": verify, "other_seconds": other}
         policy.observe(outcome(drafted, accepted, **times))
-        tokens.append(accepted + 1)
+        tokens.append(expected(drafted))
         spent.append(sum(cost(drafted)) + other)
-    rates = [sum(right**i for i in range(k + 1)) / (sum(cost(k)) + other) for k in range(17)]
+    rates = [expected(k) / (sum(cost(k)) + other) for k in range(17)]
     late = slice(150, None)
     assert sum(tokens[late]) / sum(spent[late]) > 0.9 * max(rates)
