@@ -45,7 +45,10 @@ class Remote:
 
     def here(self) -> Path | None:
         """The folder in the cache, if all files have been fetched; else None."""
-        return None if self.missing() else self.config.parent
+        if self.missing():
+            return None
+        name = next(iter(self.sizes))
+        return Path(str(self._cached(name))).parents[name.count("/")]
 
     def missing(self) -> int:
         """How many bytes are still to be fetched."""
@@ -100,12 +103,16 @@ def find_file(name: str, file: str, say: Say) -> Remote | Path:
     """The same for one file alone of the repository ``name``: the path of it in the cache, or what
     the hub says of it."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     say(f"Asking the hub for {name}/{file} …")
     name, commit = pinned(name)
     if reachable():
         return _ask_file(name, file, commit)
-    found = try_to_load_from_cache(name, file, revision=commit)
+    try:
+        found = try_to_load_from_cache(name, file, revision=commit)
+    except HFValidationError as e:
+        raise explained(e, name) from e
     return Path(found) if isinstance(found, str) else _unreached(f"{name}/{file}")
 
 

@@ -111,6 +111,9 @@ def test_no_network(web, books, monkeypatch):
     refused(books, "some/target was not fetched before, and http://127.0.0.1:9 does not answer")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     refused(books, "HF_HUB_OFFLINE forbids it")
+    for name in ("owner/..", f"owner/{'x' * 97}"):
+        with pytest.raises(InputError, match=r"^owner/[.x]+ is no id of the hub: .*\.$"):
+            hub.find_file(name, "x.gguf", str)
 
 
 def test_what_does_not_fit_is_not_fetched(web, books, monkeypatch):
