@@ -49,7 +49,7 @@ OTHERS_FREE_OF_TORCH = {
     f"{name}.py" for name in ("models/container", "models/folder_check", "models/hub")
 } | {f"{name}.py" for name in ("models/hub_download", "web/presets", "web/temp_folders")}
 OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("cache", "gguf_header", "worker")}
-OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("registry", "source")}
+OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("pip_settings", "registry", "source")}
 OTHERS_FREE_OF_TORCH |= {"web/visitors.py", "web/zero_gpu.py"}
 FUNCTION = 60
 """Lines of a function that still fit on a screen."""
