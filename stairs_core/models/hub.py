@@ -7,6 +7,7 @@ nothing that could stop it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Mapping
@@ -45,7 +46,10 @@ class Remote:
 
     def here(self) -> Path | None:
         """The folder in the cache, if all files have been fetched; else None."""
-        return None if self.missing() else self.config.parent
+        if self.missing():
+            return None
+        name = next(iter(self.sizes))
+        return Path(str(self._cached(name))).parents[name.count("/")]
 
     def missing(self) -> int:
         """How many bytes are still to be fetched."""
@@ -100,12 +104,16 @@ def find_file(name: str, file: str, say: Say) -> Remote | Path:
     """The same for one file alone of the repository ``name``: the path of it in the cache, or what
     the hub says of it."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     say(f"Asking the hub for {name}/{file} …")
     name, commit = pinned(name)
     if reachable():
         return _ask_file(name, file, commit)
-    found = try_to_load_from_cache(name, file, revision=commit)
+    try:
+        found = try_to_load_from_cache(name, file, revision=commit)
+    except HFValidationError as e:
+        raise explained(e, name) from e
     return Path(found) if isinstance(found, str) else _unreached(f"{name}/{file}")
 
 
@@ -196,7 +204,8 @@ def fetch(remote: Remote, role: str, say: Say) -> Path:
     """The folder of a model, fetched if it is not cached. An exception from ``say`` stops it at
     once.
 
-    Complete files then stay in the hub's cache, and incomplete ones are removed.
+    Complete files then stay in the hub's cache, and what has come of weights, which the next
+    attempt goes on from.
     """
     return remote.here() or _download(remote, role, say)
 
@@ -236,17 +245,12 @@ def explained(error: Exception, name: str) -> InputError:
 def _download(remote: Remote, role: str, say: Say) -> Path:
     from huggingface_hub import constants
 
-    missing = remote.missing()
-    partly = Path(constants.HF_HUB_CACHE, f"models--{remote.id.replace('/', '--')}", "blobs")
-    before = set(partly.glob("*.incomplete"))
+    missing, before = remote.missing(), _incomplete(remote.id)
 
     def words(facts: Mapping[str, Any]) -> str:
         came = min(facts.get("bytes", 0), missing)
-        return f"Fetching the {role}: {giga(came)} of {giga(missing)} GB"
-
-    def stopped() -> None:
-        for path in set(partly.glob("*.incomplete")) - before:
-            path.unlink(missing_ok=True)
+        left = time_left(facts, missing)
+        return f"Fetching the {role}: {giga(came)} of {giga(missing)} GB{left}"
 
     facts = worker.run(
         "hub_download",
@@ -260,11 +264,56 @@ def _download(remote: Remote, role: str, say: Say) -> Path:
             "HF_HUB_CACHE": str(constants.HF_HUB_CACHE),
             "HF_HUB_OFFLINE": "0",
         },
-        stopped,
+        lambda: _clear(remote.id, before),
     )
     return Path(facts["folder"])
+
+
+def blob(name: str, etag: str) -> Path:
+    """Where the hub's library keeps a file of a model."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "blobs", etag)
+
+
+def lock(name: str, etag: str) -> Path:
+    """The file that the hub's library locks while it fetches that one."""
+    from huggingface_hub import constants
+
+    place = Path(constants.HF_HUB_CACHE, ".locks", f"models--{name.replace('/', '--')}")
+    return place / f"{etag}.lock"
+
+
+def _incomplete(name: str) -> set[Path]:
+    """What the hub's library has under way, or left, of a model's files. It takes a new name at
+    each attempt, so it never goes on with them."""
+    return set(blob(name, "").glob("*.*.incomplete"))
+
+
+def _clear(name: str, before: set[Path]) -> None:
+    """Removes incomplete files that were not there ``before`` and that no process is writing."""
+    from filelock import FileLock, Timeout
+
+    for path in _incomplete(name) - before:
+        with (
+            contextlib.suppress(OSError, NotImplementedError, Timeout),
+            FileLock(lock(name, path.name.split(".")[0]), timeout=0),
+        ):
+            path.unlink()
 
 
 def giga(count: int) -> str:
     """A number of bytes in GB, for people."""
     return f"{count / 1e9:.1f}" if count >= 1e8 else f"{count / 1e9:.3f}"
+
+
+def time_left(facts: Mapping[str, Any], total: int) -> str:
+    """How long a download of ``total`` bytes will last, after a comma, from what it told: ``bytes``
+    are there, after ``seconds`` and from ``from`` on. Empty in the first second."""
+    came, begun, seconds = (facts.get(name, 0) for name in ("bytes", "from", "seconds"))
+    if seconds < 1 or came <= begun:
+        return ""
+    rest = max(0, total - came) / (came - begun) * seconds
+    if rest < 60:
+        return f", {max(1, round(rest))} s left"
+    return f", {int(rest / 60)} min {int(rest % 60)} s left"

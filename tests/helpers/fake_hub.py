@@ -23,7 +23,8 @@ COMMIT = "c0ffee" + "0" * 34
 class FakeHub(ThreadingHTTPServer):
     """``repos``: folders by id. ``gated``: ids whose files are kept back. ``asked``: all requests.
     ``slow``: of files over 100 kB, half is sent at once and the rest a byte at a time, for
-    ever: ``dribbling``, until the client has ``broken_off``."""
+    ever: ``dribbling``, until the client has ``broken_off``. Weights have their SHA-256 for an
+    ETag, and are given from where they are asked for; ``spans``: the ranges asked for."""
 
     daemon_threads = True
 
@@ -32,6 +33,7 @@ class FakeHub(ThreadingHTTPServer):
         self.repos: dict[str, Path] = {}
         self.gated: set[str] = set()
         self.asked: list[str] = []
+        self.spans: list[str] = []
         self.slow = False
         self.dribbling, self.broken_off = threading.Event(), threading.Event()
 
@@ -80,7 +82,15 @@ class Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._refuse(404, "EntryNotFound")
         body = path.read_bytes()
-        return self._send(body, ETag=f'"{hashlib.sha1(body).hexdigest()}"')
+        if not path.name.endswith((".safetensors", ".gguf")):
+            return self._send(body, ETag=f'"{hashlib.sha1(body).hexdigest()}"')
+        tag = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'}
+        if not (span := self.headers.get("Range")):
+            return self._send(body, **tag)
+        self.server.spans.append(span)
+        start = int(span.removeprefix("bytes=").removesuffix("-"))
+        tag["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        return self._send(body[start:], 206, **tag)
 
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)
@@ -88,8 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _send(self, body: bytes, **headers: str) -> None:
-        self.send_response(200)
+    def _send(self, body: bytes, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
         for name, value in {"X-Repo-Commit": COMMIT, **headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
@@ -105,10 +115,11 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def _dribble(self, body: bytes) -> None:
-        self.wfile.write(body[: len(body) // 2])
+        half = len(body) // 2
+        self.wfile.write(body[:half])
         self.server.dribbling.set()
-        while True:
-            self.wfile.write(b"0")
+        for place in range(half, len(body)):
+            self.wfile.write(body[place : place + 1])
             time.sleep(0.02)
 
     def log_message(self, format: str, *args: object) -> None:

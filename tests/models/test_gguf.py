@@ -19,6 +19,7 @@ import pytest
 import torch
 from fake_hub import web  # noqa: F401
 from gguf_files import HEADS, KINDS, KV_HEADS
+from huggingface_hub import constants, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from transformers import LlamaConfig, Phi3Config
@@ -158,10 +159,18 @@ def test_what_a_name_may_be(llama, tmp_path):
 
 def test_a_file_on_the_hub(web, llama, tmp_path, capsys):
     web.repos["some/models"] = tmp_path / "models"
-    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "z").mkdir(parents=True)
     shutil.copy(llama, tmp_path / "models" / "tiny.gguf")
+    shutil.copy(llama, tmp_path / "models" / "z" / "tiny.gguf")
+    (tmp_path / "models" / "config.json").write_text("{}")
     pair = load_pair("some/models/tiny.gguf", "cpu")
     assert pair.target_name == "some/models/tiny.gguf (tiny.gguf, Q4_0, some/models at c0ffee0)"
+    hf_hub_download("some/models", "config.json", cache_dir=constants.HF_HUB_CACHE)
+    there = source.folder("some/models/tiny.gguf", "target", str)
+    assert there == gguf_unpack.folder(gguf_unpack.digest(llama, str))
+    assert sum(line.startswith("GET") and "tiny.gguf" in line for line in web.asked) == 1
+    for _ in range(2):
+        assert source.folder("some/models/z/tiny.gguf", "target", str) == there
     for spec, words in {
         "some/models": "has no weights but GGUF files: name one of them, as some/models/tiny.gguf",
         "some/models/other.gguf": "some/models has no other.gguf on the hub",

@@ -3,15 +3,17 @@
 # ruff: noqa: F811 (a fixture is imported, then named by the tests)
 from __future__ import annotations
 
+import hashlib
 import threading
 from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, SPEC, web  # noqa: F401
+from filelock import FileLock
 from huggingface_hub import constants
 
 from stairs_core.errors import InputError
-from stairs_core.models import hub, memory
+from stairs_core.models import hub, hub_download, memory, source, worker
 from stairs_core.web import loaded_pairs
 
 
@@ -65,7 +67,7 @@ def test_a_pinned_pair_is_fetched_at_its_commit_alone(web, books, monkeypatch):
     refused(books, "some/target was not fetched before", other)
 
 
-def test_a_download_can_be_stopped_midway(web, books, tmp_path):
+def test_a_download_can_be_stopped_midway_and_goes_on_from_there(web, books, tmp_path):
     weights = web.repos["some/target"] / "model.safetensors"
     weights.write_bytes(weights.read_bytes() + bytes(30_000_000))
     web.slow = True
@@ -74,15 +76,75 @@ def test_a_download_can_be_stopped_midway(web, books, tmp_path):
     while not next(loading).startswith("Fetching the target: 0.0"):
         pass
     assert web.dribbling.wait(30)
+    (part,) = left(tmp_path)
+    while not part.stat().st_size:
+        next(loading)
     flag.set()
     with pytest.raises(InputError, match="Loading was stopped, .* stay in the hub's cache"):
         next(loading)
     assert web.broken_off.wait(30)
     assert list(books._pairs.values()) == [first]
     web.slow = False
+    size = part.stat().st_size
+    assert source.folder("some/target", "target", str)
+    assert web.spans == [f"bytes={size}-"]
+    assert not left(tmp_path)
     weights.write_bytes(weights.read_bytes()[:-30_000_000])
     load(books)  # the thread is free again, and the cache whole
-    assert not list((tmp_path / "cache").rglob("*.incomplete"))
+
+
+def left(tmp_path: Path) -> list[Path]:
+    """What has come in part."""
+    return [*(tmp_path / "cache").rglob("*.incomplete")]
+
+
+def test_what_came_in_part_is_gone_on_with_and_checked(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub_download, "tell", lambda **facts: None)
+    weights = web.repos["some/target"] / "model.safetensors"
+    body = weights.read_bytes()
+    etag = hashlib.sha256(body).hexdigest()
+    whole = hub.blob("some/target", etag)
+    whole.parent.mkdir(parents=True)
+    half = len(body) // 2
+    for there, spans in [
+        (body[:half], [f"bytes={half}-"]),
+        (body, []),
+        (bytes(half), [f"bytes={half}-"]),
+        (body + b"more", []),
+    ]:
+        web.spans.clear()
+        whole.with_name(f"{etag}.incomplete").write_bytes(there)
+        hub_download.fetch("some/target", COMMIT, "model.safetensors")
+        assert (whole.read_bytes(), web.spans, left(tmp_path)) == (body, spans, [])
+        whole.unlink()
+    hub_download.fetch("some/target", COMMIT, "config.json")  # no SHA-256: the library fetches it
+    assert not [*whole.parent.iterdir()]
+
+
+def test_how_far_it_is_is_said_in_bytes_and_time_left(monkeypatch, tmp_path):
+    said = []
+
+    def run(module, arguments, say, words, *more):
+        said.append(words({"bytes": 3e8, "from": 1e8, "seconds": 10.0}))
+        return {"folder": tmp_path}
+
+    monkeypatch.setattr(worker, "run", run)
+    remote = hub.Remote("some/target", COMMIT, {"model.safetensors": 900_000_000})
+    assert hub.fetch(remote, "target", str) == tmp_path
+    assert said == ["Fetching the target: 0.3 of 0.9 GB, 30 s left"]
+
+
+def test_only_what_no_process_is_writing_is_removed(web, tmp_path):
+    before, ours, other = (hub.blob("some/target", f"{n}.12345678.incomplete") for n in "abc")
+    before.parent.mkdir(parents=True)
+    before.touch()
+    known = hub._incomplete("some/target")
+    ours.touch()
+    other.touch()
+    hub.lock("some/target", "c").parent.mkdir(parents=True)
+    with FileLock(hub.lock("some/target", "c")):
+        hub._clear("some/target", known)
+    assert sorted(left(tmp_path)) == [before, other]
 
 
 def test_a_file_that_was_cut_off_in_the_cache_is_fetched_again(web, books, tmp_path):
@@ -111,6 +173,9 @@ def test_no_network(web, books, monkeypatch):
     refused(books, "some/target was not fetched before, and http://127.0.0.1:9 does not answer")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     refused(books, "HF_HUB_OFFLINE forbids it")
+    for name in ("owner/..", f"owner/{'x' * 97}"):
+        with pytest.raises(InputError, match=r"^owner/[.x]+ is no id of the hub: .*\.$"):
+            hub.find_file(name, "x.gguf", str)
 
 
 def test_what_does_not_fit_is_not_fetched(web, books, monkeypatch):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
 from dataclasses import replace
 
@@ -13,7 +15,7 @@ from fake_registry import NAME, registry  # noqa: F401
 
 from stairs_core.cli import main
 from stairs_core.errors import InputError
-from stairs_core.models import cache, source
+from stairs_core.models import cache, pip_settings, source
 from stairs_core.models import registry as registries
 from stairs_core.settings.known import KNOWN
 from stairs_core.traces import files
@@ -117,6 +119,87 @@ def test_pip_is_asked_where_its_packages_are(tmp_path, monkeypatch):
     )
     elsewhere = "https://files.example/t.whl"
     assert registries._with_login(elsewhere, page) == elsewhere
+
+
+def test_where_pip_is_not_there_its_files_are_read_and_what_uv_is_told(tmp_path, monkeypatch):
+    config = tmp_path / "config" / "pip" / ("pip.ini" if sys.platform == "win32" else "pip.conf")
+    config.parent.mkdir(parents=True)
+    config.write_text("[global]\nindex_url = https://a.example\ntrusted-host = a.example\n")
+    own = tmp_path / "own.conf"
+    own.write_text("[install]\nextra-index-url =\n    https://b.example\n    https://c.example\n")
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    for name in ("XDG_CONFIG_HOME", "APPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "config"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(own))
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "ours=https://uv.example/simple")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    found = pip_settings.options()
+    assert found["trusted-host"] == "a.example"
+    assert pip_settings.indexes(found) == [f"https://{host}.example" for host in "abc"]
+    own.write_text("no section\n")
+    assert pip_settings.indexes(pip_settings.options()) == ["https://a.example"]
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    assert pip_settings.indexes(pip_settings.options()) == ["https://uv.example/simple"]
+    monkeypatch.setenv("PIP_INDEX_URL", "https://d.example")
+    assert pip_settings.indexes(pip_settings.options()) == ["https://d.example"]
+
+
+def test_a_login_is_taken_from_netrc_and_kept_on_its_host_alone(registry, tmp_path):
+    known, url = registry.known, registry.url
+    registry.login = "us:pass"
+    netrc = tmp_path / "netrc"
+    for text in ("", "machine 127.0.0.1 login"):
+        with pytest.raises(InputError, match=rf"\({url}: Unauthorized\)"):
+            registries.Registry([url], {}).find(known)
+        netrc.write_text(text)
+    netrc.write_text("machine 127.0.0.1 login us password pass\n")
+    assert registries.Registry([url], {}).find(known)
+    netrc.unlink()
+    moved = url.replace("//", "//us:pass@").replace("/simple", "/moved")
+    registry.moved = "/simple"
+    assert registries.Registry([moved], {}).find(known)
+    registry.moved = url.replace("127.0.0.1", "localhost")
+    with pytest.raises(InputError, match="Unauthorized") as caught:
+        registries.Registry([moved], {}).find(known)
+    assert "us:pass" not in str(caught.value)
+    assert registry.logins == ["", "", "us:pass", "us:pass", "us:pass", "us:pass", ""]
+
+
+def test_an_address_that_cannot_be_does_not_keep_others_from_being_asked(registry):
+    known = registry.known
+    for address in ("u:secret@127.0.0.1/simple", "http://u:secret@127.0.0.1:80x/simple"):
+        assert registries.Registry([address, registry.url], {}).find(known)
+        shown = address.replace("u:secret@", "")
+        with pytest.raises(InputError, match=rf"\({shown}: this is no address such as") as caught:
+            registries.Registry([address, registry.url + "/nowhere"], {}).find(known)
+        assert "secret" not in str(caught.value)
+
+
+def test_what_broke_off_or_was_damaged_is_fetched_again_and_not_blamed(registry, monkeypatch):
+    monkeypatch.setattr(pip_settings, "_listed", str)
+    known, part = registry.known, cache.made("downloads") / registry.known.wheel
+    for fault in ("cut", "pieces"):
+        registry.fault = fault
+        with pytest.raises(ConnectionError, match="the connection broke off"):
+            registries._complete(known, part)
+        assert 0 < part.stat().st_size < known.size
+    for fault, there in [
+        ("", part.read_bytes()),
+        ("", bytes(1000)),
+        ("", bytes(known.size)),
+        ("", registry.wheel + b"more"),
+        ("whole", registry.wheel[:1000]),
+    ]:
+        registry.fault = fault
+        part.write_bytes(there)
+        registries._complete(known, part)
+        assert part.read_bytes() == registry.wheel
+    part.write_bytes(registry.wheel[:1000])
+    registry.fault, registry.wheel = "", registry.wheel[:-100]  # another file, which came whole
+    with pytest.raises(InputError, match="gives another"):
+        registries._complete(known, part)
+    assert wheels(registry)[-2:] == ["bytes=1000-", ""]
 
 
 def test_how_far_it_is_is_said_in_bytes_and_time_left():
