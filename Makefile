@@ -6,6 +6,8 @@ HOST ?= 127.0.0.1
 PORT ?= 7860
 BIN := .venv/bin
 PIP := python -m pip install --quiet --disable-pip-version-check
+# One more than there are cores: page and downloads wait half of the time.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
 BROWSERS := chromium-headless-shell chromium chromium-browser google-chrome google-chrome-stable
 
 # What touches the libraries most: the engine, every family, custom_generate, the page's handlers.
@@ -26,7 +28,7 @@ run: .venv/app
 # The lint runs beside the first tests.
 test: .venv/dev browser
 	$(MAKE) lint & LINT=$$!; \
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST) && wait $$LINT
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10 $(PYTEST) && wait $$LINT
 
 lint: .venv/dev
 	$(BIN)/ruff check .

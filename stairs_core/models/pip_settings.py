@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import own_process
+
 _PYPI = "https://pypi.org/simple"
 _STATES = ("global", "install", "download", ":env:")
 """Sections of pip's configuration that count here, the strongest last."""
@@ -45,7 +47,7 @@ def indexes(options: Mapping[str, str]) -> list[str]:
 
 def _listed() -> str | None:
     """What pip says of its configuration; None where it cannot be asked."""
-    command = [sys.executable, "-m", "pip", "config", "list", "--disable-pip-version-check"]
+    command = own_process.command("pip", "config", "list", "--disable-pip-version-check")
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 60}
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         return subprocess.run(command, check=True, **options).stdout  # noqa: S603 (our own words)

@@ -34,6 +34,7 @@ from stairs_core.models import (
     gguf_facts,
     gguf_header,
     gguf_unpack,
+    pip_settings,
     source,
     worker,
 )
@@ -320,14 +321,15 @@ def test_a_cache_that_can_only_be_read_is_no_failure(llama, kept, here, monkeypa
 
 
 def test_code_that_lies_beside_a_model_does_not_run(llama, tmp_path, monkeypatch):
-    """Neither in the process that unpacks it nor in the one that fills in its chat template."""
-    for name in ("gguf", "json", "random", "runpy", "filelock", "jinja2", "transformers"):
+    """Neither where it is unpacked, nor its chat template filled in, nor pip asked."""
+    for name in ("gguf", "json", "random", "runpy", "filelock", "jinja2", "transformers", "pip"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     shutil.copy(llama, tmp_path / "model.gguf")
     monkeypatch.chdir(tmp_path)
     source.folder("model.gguf", "target", str)
     process = bounded_template._Process()
     process.kill()
+    pip_settings.options()
     assert not (tmp_path / "ran").exists()
 
 
