@@ -1,5 +1,5 @@
-"""What a GGUF file says of a model and transformers does not read from it: how rotary angles are
-scaled for long texts, and which tokens end a turn. Without them it would be another model.
+"""What transformers does not read from a GGUF file, without which it would be another model: how
+rotary angles are scaled for long texts, how queries are, and which tokens end a turn.
 
 The names: github.com/ggml-org/ggml, docs/gguf.md, and llama.cpp's ``llama-arch.cpp``.
 """
@@ -19,6 +19,8 @@ _LLAMA3 = {
     "original_max_position_embeddings": 8192,
 }
 """Of all published models with this scaling."""
+_LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}
+"""How many layers the models of 27 B have."""
 _NEAR = 1e-3  # of a factor: the converter computes with fewer bits
 _READS_ITSELF = ("gpt-oss", "gpt_oss")  # transformers does, or has it by default
 _TURNS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>")
@@ -43,6 +45,16 @@ def scale_angles(config: Any, header: Header, path: Path) -> None:
     config.rope_parameters = {**usual, "full_attention": scaled} if one is not usual else scaled
     if hasattr(config, "original_max_position_embeddings"):
         config.original_max_position_embeddings = found.get("original_max_position_embeddings")
+
+
+def scale_queries(config: Any, header: Header) -> None:
+    """Sets what Gemma divides queries by, which its files do not hold: the width of a head, but in
+    the models of 27 B the share of the whole width, as in llama.cpp."""
+    if header.architecture in _LARGEST_GEMMA:
+        width = config.head_dim
+        if config.num_hidden_layers == _LARGEST_GEMMA[header.architecture]:
+            width = config.hidden_size // config.num_attention_heads
+        config.query_pre_attn_scalar = width
 
 
 def _of_tensors(

@@ -150,6 +150,7 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
         only, gguf_file=name, local_files_only=True, trust_remote_code=False
     )
     gguf_facts.scale_angles(config, header, path)
+    gguf_facts.scale_queries(config, header)
     tokenizer = AutoTokenizer.from_pretrained(
         only, gguf_file=name, local_files_only=True, trust_remote_code=False
     )

@@ -22,7 +22,7 @@ from gguf_files import HEADS, KINDS, KV_HEADS
 from huggingface_hub import constants, hf_hub_download
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from transformers import LlamaConfig, Phi3Config
+from transformers import Gemma2Config, LlamaConfig, Phi3Config
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from stairs_core.cli import main
@@ -106,6 +106,8 @@ def test_the_tensors_are_those_of_the_library_bit_for_bit(tmp_path, architecture
     assert {*gguf_header.read(file).kinds} == {*KINDS, "F32"}
     with quiet():
         gguf_unpack._unpack(file, tmp_path, "a note")
+    if architecture == "gemma2":
+        assert Gemma2Config.from_pretrained(tmp_path / "model").query_pre_attn_scalar == 64
     found = load_file(tmp_path / "model" / "model.safetensors")
     wanted = gguf_files.dequantised(file)
     assert len(found) == len(wanted)
@@ -251,6 +253,19 @@ def test_a_short_and_a_long_list_of_factors(tmp_path):
         "original_max_position_embeddings": 64,
     }
     assert config.original_max_position_embeddings == 64
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "head", "divided"),
+    [("gemma2", 42, 256, 256), ("gemma2", 46, 128, 144), ("gemma3", 62, 128, 144)],
+)
+def test_queries_of_gemma_are_scaled_as_its_size_asks(tmp_path, kind, layers, head, divided):
+    """The published configs say so, and the files do not."""
+    sizes = {"hidden_size": 144 * 32, "num_attention_heads": 32, "head_dim": head}
+    config = Gemma2Config(**sizes, num_hidden_layers=layers)
+    header = gguf_header.read(gguf_files.write(tmp_path / "gemma.gguf", kind))
+    gguf_facts.scale_queries(config, header)
+    assert config.query_pre_attn_scalar == divided
 
 
 def test_all_ends_of_a_turn_are_known(tmp_path):
