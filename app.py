@@ -415,9 +415,11 @@ def main() -> None:
     try:
         _launch(blocks, allowed, host, port)
     except OSError as e:
-        why = e.strerror or "the port is taken, or the host is none of this machine"
+        if e.errno is not None:  # of a file; gradio's own on ports has none
+            raise
         raise SystemExit(
-            f"The page cannot listen on {host}:{port}: {why}; set PORT or HOST."
+            f"The page cannot listen on {host}:{port}: the port is taken, or may not be used, or "
+            "the host is none of this machine; set PORT or HOST."
         ) from e
 
 

@@ -16,7 +16,8 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 def command(module: str, *arguments: str) -> list[str]:
     """The command line of ``python -m MODULE ARGUMENTS``, but for one thing: Python looks for no
-    module in the current folder, which may be a model's, whose code must not run.
+    module in the current folder, unless PYTHONPATH names it: it may be a model's, whose code must
+    not run.
 
     Modules of ours are found wherever they were imported from.
     """

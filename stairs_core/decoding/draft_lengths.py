@@ -81,6 +81,10 @@ class Cumulative(Constant):
             self._bound = min(0.9, max(1e-6, changed))
 
 
+_ZERO = 0.1
+"""How much it counts that no guess takes no time, in steps: it lies far from all others."""
+
+
 class Line:
     """Seconds of drafting by the number of guesses: so much a step, and so much a guess.
 
@@ -104,9 +108,9 @@ class Line:
         times = self._seen.setdefault(drafted, deque(maxlen=self._recent))
         times.append(seconds)
         self._medians[drafted] = statistics.median_low(times)
-        # Through the medians, and through zero as if that had been seen once: so that noise alone
-        # does not tell a step's part from a guess's.
-        points = [(0, 0.0, 1), *((n, self._medians[n], len(t)) for n, t in self._seen.items())]
+        # Through the medians, and a little through zero: noise alone must not tell a step's part
+        # from a guess's.
+        points = [(0, 0.0, _ZERO), *((n, self._medians[n], len(t)) for n, t in self._seen.items())]
         count = sum(weight for _, _, weight in points)
         middle = sum(weight * n for n, _, weight in points) / count
         mean = sum(weight * took for _, took, weight in points) / count
@@ -134,9 +138,9 @@ class CostByPosition(Constant):
     accepted when they were reached, in this run, older steps counting less. Seconds are those that
     this run's own passes took; for widths that it has not run yet, those of ``costs``, scaled to
     the run's speed (``Passes``); and what this run took to draft (``Line``), and outside of passes.
-    While drafting does not pay, one guess is tried every ``_RETRY`` steps. And now and then one
-    guess more than seems best is tried, where this run has not run that width: so costs that were
-    measured wrongly are corrected.
+    While drafting does not pay, a guess or two are tried every ``_RETRY`` steps. And now and then
+    one guess more than seems best is tried, where this run has not run that width: so costs that
+    were measured wrongly are corrected.
     """
 
     _FADE, _PRIOR, _RETRY = 0.98, 6.0, 8

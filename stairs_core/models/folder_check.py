@@ -81,7 +81,10 @@ def check_loaded(name: str, model: Any, loaded: Mapping[str, Any]) -> None:
     """Raises InputError for a model that lacks weights, in whose place transformers puts random
     numbers. ``loaded``: what ``from_pretrained`` tells with ``output_loading_info``."""
     weights = {key for key, _ in model.named_parameters()}
-    lacking = sorted({*loaded["missing_keys"]} & weights)
+    # Pegasus and others keep sines as weights, which their files may lack: they are computed.
+    modules = model.named_modules()
+    sines = {f"{key}.weight" for key, m in modules if "Sinusoidal" in type(m).__name__}
+    lacking = sorted({*loaded["missing_keys"]} & weights - sines)
     if lacking:
         others = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
         raise InputError(

@@ -22,9 +22,10 @@ _LLAMA3 = {
 _LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}
 """How many layers the models of 27 B have."""
 _NEAR = 1e-3  # of a factor: the converter computes with fewer bits
-_READS_ITSELF = ("gpt-oss", "gpt_oss")  # transformers does, or has it by default
-_TURNS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_text|>")
+_TURNS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<turn|>", "<|end_of_text|>")
 """Tokens that end a turn or a text, where a chat template names them: as llama.cpp knows them."""
+_END, _OF_PARTS = "<|end|>", {"<|return|>", "<|call|>"}
+"""One more, but not beside these: gpt-oss ends the parts of a turn with it."""
 
 
 def scale_angles(config: Any, header: Header, path: Path) -> None:
@@ -32,10 +33,10 @@ def scale_angles(config: Any, header: Header, path: Path) -> None:
 
     Raises InputError for a kind of scaling that transformers does not know.
     """
-    if header.architecture in _READS_ITSELF:
-        return
     usual = getattr(config, "rope_parameters", None) or {}
     one = usual.get("full_attention", usual)  # of several kinds of layers; windows need no scaling
+    if one.get("rope_type", "default") != "default":
+        return  # transformers knows it by itself: of Gemma 4, of gpt-oss
     found = _of_tensors(config, one, header, path) or _of_pairs(config, header, path)
     if found is None:
         return
@@ -121,11 +122,12 @@ def _trained(config: Any, header: Header) -> int:
     return _fact(header, "original_context_length") or config.max_position_embeddings
 
 
-def ends(header: Header, tokenizer: Any) -> list[int]:
+def ends(header: Header, tokenizer: Any, known: Any) -> list[int]:
     """The ids of all tokens that end a text or a turn: the file names one of each sort, and a chat
-    template others."""
-    known, template = tokenizer.get_vocab(), str(tokenizer.chat_template or "")
+    template others. ``known``: one or several that transformers knows already, or None."""
+    vocabulary, template = tokenizer.get_vocab(), str(tokenizer.chat_template or "")
+    words = _TURNS if vocabulary.keys() >= _OF_PARTS else (*_TURNS, _END)
     named = [header.facts.get(f"tokenizer.ggml.{n}_token_id") for n in ("eos", "eot", "eom")]
-    turns = [known.get(word) for word in _TURNS if word in template]
-    ids = [i for i in (*named, *turns) if type(i) is int and 0 <= i < len(tokenizer)]
-    return [*dict.fromkeys(ids)]
+    turns = [vocabulary.get(word) for word in words if word in template]
+    ids = [*(known if isinstance(known, list) else [known]), *named, *turns]
+    return [*dict.fromkeys(i for i in ids if type(i) is int and 0 <= i < len(tokenizer))]

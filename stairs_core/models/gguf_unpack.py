@@ -41,13 +41,14 @@ def folder(digest: str) -> Path:
 def is_whole(place: Path) -> bool:
     """Whether an unpacked model is there with all that it had: caches are cleared by anyone."""
     try:
-        return folder_check.check_folder(str(place))
+        return folder_check.check_folder(str(place)) and (place / "tokenizer.json").is_file()
     except InputError:
         return False
 
 
 def _is_current(place: Path) -> bool:
-    """Whether a model is whole, and was unpacked as it is now."""
+    """Whether a model is whole, and was unpacked as it is now. Those that are known by name need
+    not be: nothing more is read of their files."""
     made = folder_check.read_json(place / "config.json").get(_VERSION)
     return made == _NOW and is_whole(place)
 
@@ -170,7 +171,7 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
     model.config.__dict__ |= {WEIGHTS: note, _VERSION: _NOW}
-    if ids := gguf_facts.ends(header, tokenizer):
+    if ids := gguf_facts.ends(header, tokenizer, model.generation_config.eos_token_id):
         model.generation_config.eos_token_id = ids if len(ids) > 1 else ids[0]
     model.save_pretrained(place, max_shard_size="4GB")
     tokenizer.save_pretrained(place)

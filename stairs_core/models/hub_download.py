@@ -92,7 +92,7 @@ def fetch(name: str, commit: str, file: str) -> None:
             try:
                 _go_on(part, url, size, file)
             except Exception:
-                if part.stat().st_size:
+                if not part.exists() or part.stat().st_size:
                     raise
                 break  # nothing came: the library may know another way
             if _sha256(part) == etag:

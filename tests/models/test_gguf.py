@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -279,6 +280,32 @@ def test_all_ends_of_a_turn_are_known(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("tokens", "known", "found"),
+    [
+        ("<eos> <turn|>", [0, 5], [0, 5, 1]),  # Gemma 4: transformers knows some by itself
+        ("<|return|> <|call|> <|end|>", None, [0]),  # gpt-oss: it ends parts of a turn alone
+        ("<|endoftext|> <|end|>", 0, [0, 1]),  # Phi 3
+    ],
+)
+def test_some_models_end_otherwise(llama, tokens, known, found):
+    names = {token: i for i, token in enumerate(tokens.split())}
+    tokenizer = SimpleNamespace(get_vocab=lambda: names, chat_template=tokens)
+    tokenizer = type("Tokenizer", (SimpleNamespace,), {"__len__": lambda _: 10})(**vars(tokenizer))
+    header = replace(gguf_header.read(llama), facts={"tokenizer.ggml.eos_token_id": 0})
+    assert gguf_facts.ends(header, tokenizer, known) == found
+
+
+def test_angles_that_transformers_scales_by_itself_stay(tmp_path):
+    """Gemma 4's file says by factors what transformers has as a kind of its own."""
+    factors = np.array([1.0] * 64 + [1e30] * 192)
+    file = gguf_files.write(tmp_path / "g.gguf", "gemma4", more={"rope_freqs.weight": factors})
+    usual = {"full_attention": {"rope_type": "proportional", "rope_theta": 1e6}}
+    config = SimpleNamespace(rope_parameters=usual, max_position_embeddings=128)
+    gguf_facts.scale_angles(config, gguf_header.read(file), file)
+    assert config.rope_parameters is usual
+
+
+@pytest.mark.parametrize(
     ("file", "words"),
     [
         ({"left_out": ("blk.0.attn_q.weight", "blk.0.ffn_up.weight")}, "lacks tensors of the mod"),
@@ -309,12 +336,14 @@ def test_an_unpacked_model_that_was_damaged_is_unpacked_again(llama, kept, here)
     for damage in (
         lambda: weights.write_bytes(whole[:-8]),
         weights.unlink,
+        (place / "tokenizer.json").unlink,
         # By a version of ours that read less of the file.
         lambda: config.write_text(config.read_text().replace("stairs_unpacked", "unknown")),
     ):
         damage()
         assert source.folder(str(llama), "target", str) == place
         assert weights.read_bytes() == whole
+        assert gguf_unpack.is_whole(place)
 
 
 def test_a_file_is_hashed_once_and_nothing_is_written_for_it_again(llama, kept, here, monkeypatch):

@@ -11,11 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import make_model, make_tokenizer, perturb, save_pair
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, PegasusConfig, PegasusForConditionalGeneration
 
 from stairs_core.errors import InputError
 from stairs_core.measuring.runner import Runner
+from stairs_core.models import folder_check
 from stairs_core.models.load import load_pair
+from stairs_core.quiet import quiet
 from stairs_core.settings.settings import Settings
 
 
@@ -105,6 +107,27 @@ def test_a_missing_tensor(pair_dir: Path):
     del tensors["model.layers.0.self_attn.q_proj.weight"]
     save_file(tensors, file, {"format": "pt"})
     refused(str(pair_dir), r"lacks weights of its model \(model.layers.0.self_attn.q_proj.weight\)")
+
+
+def test_sines_that_a_file_lacks_are_computed(tmp_path: Path):
+    """Pegasus has them as weights, and most of its files do not."""
+    config = PegasusConfig(
+        vocab_size=64, d_model=16, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=16,
+        decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2,
+    )  # fmt: skip
+    model = PegasusForConditionalGeneration(config)
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    fewer = {key: t for key, t in tensors.items() if "embed_positions" not in key}
+    save_file(fewer, tmp_path / "model.safetensors", {"format": "pt"})
+    with quiet():
+        found, loaded = PegasusForConditionalGeneration.from_pretrained(
+            tmp_path, output_loading_info=True
+        )
+    assert loaded["missing_keys"]
+    folder_check.check_loaded("pegasus", found, loaded)
+    for key, ours in found.state_dict().items():
+        assert torch.equal(ours, model.state_dict()[key])
 
 
 def test_a_missing_shard(pair_dir: Path, tmp_path: Path):
