@@ -70,6 +70,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "medusa" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_a_head_whose_training_is_killed_is_the_same(tiny_pair_dir, corpus, tmp_path, capsys):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     target, more = tiny_pair_dir / "target", ("--passes", "100")

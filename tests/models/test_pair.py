@@ -89,6 +89,7 @@ def test_the_draft_earns_its_keep(bundled):
     assert alpha > 0.7
 
 
+@pytest.mark.slow
 def test_the_stories_do_not_loop(bundled):
     """As the card counts: a run of twelve tokens that stands three times; at most one in ten."""
     looped = 0
