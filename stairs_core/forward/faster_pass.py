@@ -39,7 +39,7 @@ def build(model: Any, how: str, again: Callable[[], Any]) -> Any:
     if how != "auto" or odd or not packed_linear.pays(model):
         return model
     fingerprint(model)  # before packing takes weights away
-    expected, tolerance = _logits(model), rounding(model)
+    expected, tolerance = _logits(model, whole=True), rounding(model)
     try:
         quick = _quicker(model)
     except torch.OutOfMemoryError:
@@ -94,14 +94,17 @@ def _of_tree(model: Any) -> torch.Tensor | None:
     return tried(passes)
 
 
-def _logits(model: Any) -> torch.Tensor | None:
-    """[3, vocabulary]: logits over a few tokens, in two passes; None where the model fails, as some
-    do whose code reads the weights that were packed.
+def _logits(model: Any, *, whole: bool = False) -> torch.Tensor | None:
+    """[3, vocabulary]: logits over a few tokens, in two passes, or in one over the ``whole``, which
+    is what others are compared with; None where the model fails, as some do whose code reads the
+    weights that were packed.
     """
     ids = tokens(model, TRIED)
     cached = CachedModel(bind(model, ids[:1]))
 
     def passes() -> torch.Tensor:
+        if whole:
+            return cached.logits(ids, 3)
         return torch.cat([cached.logits(ids[:-2], 1), cached.logits(ids, 2)])
 
     return tried(passes)
