@@ -21,6 +21,8 @@ from stairs_core.settings.settings import Settings
 from stairs_core.traces.metrics import compare
 
 RUNS = 300
+ALIKE = ("suffix", "reference", "jacobi", "chimera", "hidden-transfer", "firp", "hybrid-eagle")
+"""Their guesses are judged by the same code as those of ``lookup``, ``medusa`` and ``hybrid``."""
 """So many that a wrong rule is seen (``test_the_test_sees_p_in_the_place_of_the_residual``)."""
 
 
@@ -36,7 +38,10 @@ def pair(tmp_path_factory):
     return replace(pair, target=LeanLlama(pair.target), draft=LeanLlama(pair.draft))
 
 
-@pytest.mark.parametrize("drafter", methods.EXACT)
+@pytest.mark.parametrize(
+    "drafter",
+    [pytest.param(d, marks=pytest.mark.slow if d in ALIKE else ()) for d in methods.EXACT],
+)
 def test_the_distribution_of_two_tokens_is_the_targets(pair, drafter):
     found, accepted = distance(pair, drafter, SAMPLING, RUNS)
     assert found < LIMIT
