@@ -113,19 +113,23 @@ def _given(kind: str, target: Any) -> tuple[Path, dict[str, Any]] | None:
     return given[1:] if given and given[0] == kind else None
 
 
+def _own(kind: str, target: Any) -> tuple[Path, dict[str, Any]] | None:
+    """The folder and the config of the target's head of that kind: the given one, or one that was
+    trained on it."""
+    there = ((f, config) for f, config in _of(kind, target) if _unlike(config, target) is None)
+    return _given(kind, target) or next(there, None)
+
+
 def find(kind: str, target: Any) -> Path | None:
     """The folder of the target's head of that kind; None where there is none. Reads configs."""
-    if given := _given(kind, target):
-        return given[0]
-    return next((f for f, config in _of(kind, target) if _unlike(config, target) is None), None)
+    found = _own(kind, target)
+    return found[0] if found else None
 
 
 def guesses(kind: str, target: Any) -> int | None:
     """How many guesses a step suit the target's head, where its config says that, as those of
     EAGLE's heads do: ``speculative_tokens``, the K that a server takes too."""
-    given = _given(kind, target)
-    there = [given] if given else _of(kind, target)
-    config = next((c for _, c in there if given or _unlike(c, target) is None), {})
+    _, config = _own(kind, target) or (None, {})
     try:
         said = config["speculators_config"]["proposal_methods"][0]["speculative_tokens"]
     except (LookupError, TypeError):
@@ -135,12 +139,9 @@ def guesses(kind: str, target: Any) -> int | None:
 
 def load(kind: str, target: Any, name: str) -> Head:
     """The target's head. Raises InputError, naming what is wrong; ``name``: the target's."""
-    if given := _given(kind, target):
-        return Head(*given, tensors(given[0]))
+    if found := _own(kind, target):
+        return Head(*found, tensors(found[0]))
     there = _of(kind, target)
-    for folder, config in there:
-        if _unlike(config, target) is None:
-            return Head(folder, config, tensors(folder))
     beside = next((f for f, _ in there if not f.is_relative_to(BUNDLED)), None)
     if beside is not None:
         why = _unlike(dict(there)[beside], target)

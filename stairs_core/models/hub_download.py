@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import glob
-import hashlib
 import io
 import re
 import sys
@@ -26,6 +25,7 @@ from huggingface_hub.file_download import are_symlinks_supported, http_get
 from huggingface_hub.utils import WeakFileLock, build_hf_headers
 from tqdm import tqdm
 
+from .gguf_unpack import hash_of
 from .hub import blob, explained, lock
 from .worker import tell
 
@@ -95,7 +95,7 @@ def fetch(name: str, commit: str, file: str) -> None:
                 if not part.exists() or part.stat().st_size:
                     raise
                 break  # nothing came: the library may know another way
-            if _sha256(part) == etag:
+            if hash_of(part, lambda _: None) == etag:
                 part.replace(whole)
                 return
             part.unlink()
@@ -112,14 +112,6 @@ def _go_on(part: Path, url: str, size: int, file: str) -> None:
             out.seek(0)
         options = {"resume_size": out.tell(), "expected_size": size, "tqdm_class": bar}
         http_get(url, out, headers=headers, **options)
-
-
-def _sha256(path: Path) -> str:
-    made = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            made.update(chunk)
-    return made.hexdigest()
 
 
 def main(name: str, commit: str, *files: str) -> None:

@@ -224,6 +224,17 @@ def wrongly_priced():
         )
 
 
+def one_step(policy, right: float, generator: random.Random) -> tuple[int, int]:
+    """How many guesses are made, and accepted, where each holds with a probability, as is known."""
+    most, drafted = policy.next(), 0
+    while drafted < most:
+        drafted += 1
+        if policy.keep_drafting and not policy.keep_drafting(right):
+            break
+    held = [generator.random() < right for _ in range(drafted)]
+    return drafted, held.index(False) if False in held else drafted
+
+
 @pytest.mark.parametrize("kind", [draft_lengths.CostByPosition, draft_lengths.CostByProbability])
 @pytest.mark.parametrize("costs", [*wrongly_priced()])
 def test_a_wrong_first_price_does_not_last(kind, costs):
@@ -235,13 +246,7 @@ def test_a_wrong_first_price_does_not_last(kind, costs):
 
     tokens, spent = [], []
     for i in range(300):
-        most, drafted = policy.next(), 0
-        while drafted < most:
-            drafted += 1
-            if policy.keep_drafting and not policy.keep_drafting(right):
-                break
-        held = [generator.random() < right for _ in range(drafted)]
-        accepted = held.index(False) if False in held else drafted
+        drafted, accepted = one_step(policy, right, generator)
         noise = generator.uniform(1.0, 1.1)
         verify = (1.0 + 0.03 * drafted) * noise + 20.0 * (i == 0)  # the first reads the prompt
         policy.observe(
@@ -274,13 +279,7 @@ def test_what_a_step_costs_by_itself_is_not_taken_for_what_a_guess_costs(
         return sum(right**i for i in range(n + 1))
 
     for _ in range(400):
-        most, drafted = policy.next(), 0
-        while drafted < most:
-            drafted += 1
-            if policy.keep_drafting and not policy.keep_drafting(right):
-                break
-        held = [generator.random() < right for _ in range(drafted)]
-        accepted = held.index(False) if False in held else drafted
+        drafted, accepted = one_step(policy, right, generator)
         draft, verify = (s * generator.uniform(1.0, 1.1) for s in cost(drafted))
         times = {"draft_seconds": draft, "verify_seconds": verify, "other_seconds": other}
         policy.observe(outcome(drafted, accepted, **times))
