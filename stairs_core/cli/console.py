@@ -20,13 +20,14 @@ INTERRUPTED = 130
 """The exit status after Ctrl-C."""
 
 
-def load(args: argparse.Namespace) -> Pair:
+def load(args: argparse.Namespace, *, own_draft: bool = True) -> Pair:
     """The pair of ``--pair``, on ``--device`` in ``--dtype``, with the head of ``--head``; fetched
-    from the hub if need be."""
+    from the hub if need be. ``own_draft``: see ``load_pair``."""
     from ..models import devices, heads, load
 
     devices.keep_to_cores()
-    pair = load.load_pair(args.pair, args.device, args.dtype, args.compile, say=progress)
+    where = args.pair, args.device, args.dtype, args.compile
+    pair = load.load_pair(*where, say=progress, own_draft=own_draft)
     if args.head:
         heads.give(pair.target, args.head, progress)
     return pair

@@ -19,6 +19,7 @@ from ..importing import importing
 from ..render import preflight_card
 from ..render.terminal import trace
 from ..render.terminal.text import visible
+from ..settings.methods import REGISTRY
 from ..settings.sampling import Sampling
 from ..settings.settings import Settings, template_options
 from ..text.tokens import check_prompt, read_prompt
@@ -144,7 +145,8 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         with importing():
             from ..measuring.runner import Runner
 
-        pair = load(args)
+        drafts = any(REGISTRY[drafter].uses_draft_model for drafter in lanes.values())
+        pair = load(args, own_draft=drafts)
         settings = {name: fitted(one, pair, args) for name, one in settings.items()}
         named = {one.drafter if name == "model" else name: one for name, one in settings.items()}
         if getattr(args, "what_if", False):

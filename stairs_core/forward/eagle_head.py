@@ -147,7 +147,8 @@ class EagleHead(nn.Module):
         self.alone = 0.0  # the share of training in which it is one
         self.register_buffer("d2t", torch.zeros(shape.vocabulary, dtype=torch.long))
         self.register_buffer("t2d", torch.zeros(tokens, dtype=torch.bool))
-        self.rotary = [LlamaRotaryEmbedding(shape.layer)]  # in a list: it is no part of files
+        with torch.device("cpu"):  # its angles are worked out, where all else is on "meta" too
+            self.rotary = [LlamaRotaryEmbedding(shape.layer)]  # in a list: it is no part of files
 
     @property
     def weight(self) -> torch.Tensor:

@@ -71,7 +71,9 @@ class LeanLlama:
             if consume:
                 model.model.layers[index] = nn.Identity()
         rows, self._spread = output_rows(model.lm_head)
-        self._lm_head = PackedLinear(_scaled(rows, model.model.norm))
+        # Not ``_scaled``: for a moment that would take as much memory as the largest matrix again.
+        self._lm_head = PackedLinear(rows)
+        self._gain = model.model.norm.weight.detach() * math.sqrt(rows.in_features)
 
     def without(self, attentions: Collection[int], mlps: Collection[int]) -> LeanLlama:
         """A view of this model without the sublayers of these layers, sharing its weights."""
@@ -162,7 +164,7 @@ class LeanLlama:
 
     def output(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, [..., vocabulary], from the last layer's output."""
-        return self._spread(self._lm_head.forward(self._normed(x)))
+        return self._spread(self._lm_head.forward(self._normed(x) * self._gain))
 
     def get_input_embeddings(self) -> nn.Embedding:
         return nn.Embedding.from_pretrained(self._embedding)

@@ -17,7 +17,7 @@ from torch import nn
 
 _ROWS = 8  # rows that the layout is chosen for: a step's guesses and one more
 _TRIALS = 12
-_SAMPLE = 2**22
+_SAMPLE = 2**21
 """So many of a layer's weights are timed: all of a large one would take half a second, to say the
 same."""
 _EACH = 16

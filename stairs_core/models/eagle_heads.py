@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -69,7 +68,9 @@ def opened(found: heads.Head, target: Any) -> EagleHead:
     tokens = target.config.get_text_config().vocab_size
     tensors = eagle_format.completed(found.tensors, shape.vocabulary, tokens)
     own = "embed_tokens.weight" in tensors
-    module: EagleHead = replace(found, tensors=tensors).fill(EagleHead(shape, tokens, own), target)
+    with torch.device("meta"):  # random weights would take longer than reading the file
+        blank = EagleHead(shape, tokens, own)
+    module: EagleHead = found.fill(blank, target, tensors)
     found.check_ids(module.ids, tokens, "its d2t names")
     if not own:
         module.embedding = hidden_states.embedding(target)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,15 @@ _KNOWN = "stairs_known"
 
 @dataclass(frozen=True)
 class Head:
-    """``config``: of its folder. ``tensors``: by name, float32, on the CPU."""
+    """A head's folder and its config. Its file is read when its weights are first asked for."""
 
     folder: Path
     config: dict[str, Any]
-    tensors: dict[str, torch.Tensor]
+
+    @cached_property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """By name, float32, on the CPU. Raises InputError as ``tensors`` below."""
+        return tensors(self.folder)
 
     @property
     def stamp(self) -> tuple[object, ...]:
@@ -56,10 +61,15 @@ class Head:
         if int(ids.min()) < 0 or int(ids.max()) >= tokens or len(ids.unique()) != len(ids):
             raise InputError(f"{self.folder} is damaged: {words} tokens that there are not.")
 
-    def fill(self, module: torch.nn.Module, like: Any) -> Any:
-        """The module with the head's weights, where and in what dtype the model ``like`` is."""
+    def fill(
+        self, module: torch.nn.Module, like: Any, weights: dict[str, torch.Tensor] | None = None
+    ) -> Any:
+        """The module with the head's weights, where and in what dtype the model ``like`` is; a
+        module on the device "meta" will do. ``weights``: other ones than ``tensors``."""
+        given = self.tensors if weights is None else weights
+        blank = any(weight.is_meta for weight in module.parameters())
         try:
-            module.load_state_dict(self.tensors, strict=True)
+            module.load_state_dict(given, strict=True, assign=blank)
         except RuntimeError as e:
             raise InputError(
                 f"{self.folder} is damaged: its tensors are not those that its config.json "
@@ -138,9 +148,9 @@ def guesses(kind: str, target: Any) -> int | None:
 
 
 def load(kind: str, target: Any, name: str) -> Head:
-    """The target's head. Raises InputError, naming what is wrong; ``name``: the target's."""
+    """The target's head. Raises InputError where there is none; ``name``: the target's."""
     if found := _own(kind, target):
-        return Head(*found, tensors(found[0]))
+        return Head(*found)
     there = _of(kind, target)
     beside = next((f for f, _ in there if not f.is_relative_to(BUNDLED)), None)
     if beside is not None:

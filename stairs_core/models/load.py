@@ -42,6 +42,7 @@ def load_pair(
     *,
     say: Callable[[str], object] = str,
     folders: Mapping[str, Path] = MappingProxyType({}),
+    own_draft: bool = True,
 ) -> Pair:
     """Loads the pair ``spec``: "bundled", a model by name, a folder (with target/ and draft/, or
     one model), a GGUF file, or TARGET:DRAFT.
@@ -50,7 +51,9 @@ def load_pair(
     bfloat16 on a GPU that has it, else float16; ``devices`` has the others. ``compile``: see
     ``forward.faster_pass``. ``say``: called with progress; an exception from it stops the loading.
     What is not here is fetched first, and GGUF files are unpacked, unless ``folders`` has a model's
-    folder by its name. Raises InputError, with the reason, for models that cannot be used.
+    folder by its name. ``own_draft``: where no draft is named, the small one that was trained on
+    the target is loaded, if there is one. Raises InputError, with the reason, for models that
+    cannot be used.
     """
     where = devices.placement(device, dtype)
     target_name, draft_name = locate(spec)
@@ -64,7 +67,7 @@ def load_pair(
         target = parts.target()
         if draft_name:
             say("Loading the draft …")
-        draft = parts.draft(target)
+        draft = parts.draft(target) if draft_name or own_draft else None
         tokenizer, other = parts.tokenizers(draft)
 
     def quicker(model: Any, again: Callable[[], Any]) -> Any:

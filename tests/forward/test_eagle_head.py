@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import json
+import shutil
 from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import pytest
 import torch
@@ -154,7 +156,7 @@ def test_a_folder_holds_all_of_a_head(tiny_pair, tmp_path, changes):
     for name in ("layer", "features", "vocabulary", *eagle_format._FLAGS, "head_norms"):
         if name != "layer":
             assert getattr(shape, name) == getattr(head.shape, name)
-    found = heads.Head(tmp_path / "head", given, heads.tensors(tmp_path / "head"))
+    found = heads.Head(tmp_path / "head", given)
     again = eagle_heads.opened(found, tiny_pair.target)
     features = torch.randn(len(TEXT) - 1, 3, 32)
     torch.testing.assert_close(drafted(again, features, [8]), drafted(head, features, [8]))
@@ -225,12 +227,22 @@ def test_a_config_that_cannot_be_run_is_refused(tiny_pair, tmp_path, change, why
         eagle_format.shape_of(config | change, tiny_pair.target, tmp_path)
 
 
-def test_ids_that_there_are_not_are_refused(tiny_pair_dir, tiny_pair):
-    folder = tiny_pair_dir / "heads" / "eagle"
+def test_the_file_of_a_head_is_read_once(tiny_pair, monkeypatch):
+    read, count = heads.tensors, []
+    monkeypatch.setattr(heads, "tensors", lambda folder: count.append(folder) or read(folder))
+    monkeypatch.setattr(eagle_heads, "_READY", WeakKeyDictionary())
+    found = [eagle_heads.ready(tiny_pair.target, "it") for _ in range(3)]
+    assert found[0] == found[1] == found[2]
+    assert len(count) == 1
+
+
+def test_ids_that_there_are_not_are_refused(tiny_pair_dir, tiny_pair, tmp_path):
+    folder = shutil.copytree(tiny_pair_dir / "heads" / "eagle", tmp_path / "eagle")
     config = json.loads((folder / "config.json").read_text())
     tensors = load_file(folder / "model.safetensors")
     for wrong in (tensors["d2t"] + 300, torch.zeros_like(tensors["d2t"]) - 1):
-        found = heads.Head(folder, config, tensors | {"d2t": wrong})
+        save_file(tensors | {"d2t": wrong}, folder / "model.safetensors")
+        found = heads.Head(folder, config)
         with pytest.raises(InputError, match="names tokens that there are not"):
             eagle_heads.opened(found, tiny_pair.target)
 

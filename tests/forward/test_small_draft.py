@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import make_model
 from transformers import LlamaForCausalLM
 
+from stairs_core.cli.main import main
 from stairs_core.errors import InputError
 from stairs_core.forward import cuda_graphs
 from stairs_core.forward.cached_model import CachedModel
@@ -110,6 +111,17 @@ def test_it_is_the_pairs_draft_where_nobody_names_one(folder, compile):
         lane = Runner(alone, "Once upon a time", s)
         texts.append([t.id for step in lane.decode() for t in step.committed])
     assert texts[0] == texts[1]
+
+
+def test_it_is_loaded_for_lanes_that_it_drafts_in_alone(folder, monkeypatch, capsys):
+    load, loaded = small_drafts.of, []
+    monkeypatch.setattr(small_drafts, "of", lambda *which: loaded.append(which) or load(*which))
+    asked = ["race", "--pair", str(folder), "--prompt", "Once", "--max-new-tokens", "4", "--json"]
+    assert main([*asked, "--lanes", "none,lookup"]) == 0
+    assert not loaded
+    assert main([*asked, "--lanes", "none,lookup,model"]) == 0
+    assert len(loaded) == 1
+    assert "model" in capsys.readouterr().out
 
 
 def test_generate_finds_it_too(folder):
