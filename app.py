@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import os
 
+from stairs_core.errors import InputError
 from stairs_core.importing import importing
 from stairs_core.quiet import hush
+from stairs_core.settings import address, limits
 
 hush()  # before any library is imported
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+try:
+    address.port(os.environ)  # so is this one, and gradio ends in a traceback where it is no number
+except InputError as e:
+    raise SystemExit(str(e)) from e
+if os.environ.get("GRADIO_SERVER_PORT") == "":  # to gradio that is no number either
+    del os.environ["GRADIO_SERVER_PORT"]
 
 with importing():
     import gradio as gr
@@ -36,8 +44,6 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from uvicorn.config import LOGGING_CONFIG
 
-from stairs_core.errors import InputError
-from stairs_core.settings import address, limits
 from stairs_core.web import (
     form,
     handlers,
@@ -401,6 +407,7 @@ def main() -> None:
     try:
         _check_tools()
         host, port = address.host(os.environ), address.port(os.environ)
+        _check_address(host, port)
         blocks = build()
         loading = live_race.models()
         if zero_gpu.ON:
@@ -417,10 +424,22 @@ def main() -> None:
     except OSError as e:
         if e.errno is not None:  # of a file; gradio's own on ports has none
             raise
-        raise SystemExit(
-            f"The page cannot listen on {host}:{port}: the port is taken, or may not be used, or "
-            "the host is none of this machine; set PORT or HOST."
-        ) from e
+        raise SystemExit(_unheard(host, port)) from e
+
+
+def _check_address(host: str, port: int) -> None:
+    """Raises InputError where the page cannot listen there: before models are loaded for it."""
+    try:
+        address.listen(host, port)
+    except (OSError, UnicodeError) as e:  # UnicodeError: no name that a network may have
+        raise InputError(_unheard(host, port)) from e
+
+
+def _unheard(host: str, port: int) -> str:
+    return (
+        f"The page cannot listen on {host:.100}:{port}: the port is taken, or may not be used, or "
+        "the host is none of this machine; set PORT or HOST."
+    )
 
 
 def _launch(blocks: gr.Blocks, allowed: limits.Limits, host: str, port: int) -> None:

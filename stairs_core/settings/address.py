@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 
 from ..errors import InputError
@@ -23,6 +24,15 @@ def port(environment: Mapping[str, str]) -> int:
     if not re.fullmatch(r"\s*\d{1,5}\s*", told) or not 0 < int(told) < 2**16:
         raise InputError(f"{name} is {told!r:.40}: it must be a number from 1 to 65535.")
     return int(told)
+
+
+def listen(host: str, port: int) -> None:
+    """Listens there for a moment. Raises OSError, with a reason, where the page could not."""
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, place = places[0]
+    with socket.socket(family, kind, protocol) as found:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(place)
 
 
 def is_public(environment: Mapping[str, str]) -> bool:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +19,7 @@ import pytest
 from gradio.state_holder import SessionState
 from loops import alone
 from page_form import VISITOR, asking, last
+from paths import ROOT
 from tiny_models import make_model, perturb, save_pair
 
 import app
@@ -616,6 +621,7 @@ def test_where_the_page_is_served(monkeypatch, environment, address):
     demo._queue = SimpleNamespace(push=None)
     monkeypatch.setattr(app, "build", lambda: demo)
     monkeypatch.setattr(live_race, "models", lambda: None)
+    monkeypatch.setattr(app.address, "listen", lambda *_: None)  # another page may run there now
     app.main()
     assert (launched["server_name"], launched["server_port"]) == address
 
@@ -657,8 +663,35 @@ def test_a_port_that_is_taken_ends_the_program_with_a_sentence(monkeypatch, erro
     demo._queue = SimpleNamespace(push=None)
     monkeypatch.setattr(app, "build", lambda: demo)
     monkeypatch.setattr(live_race, "models", lambda: None)
+    monkeypatch.setattr(app.address, "listen", lambda *_: None)  # taken a moment later
     with pytest.raises(ends, match=words):
         app.main()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1", "no such host", "x" * 300])
+def test_where_the_page_cannot_listen_nothing_is_loaded(monkeypatch, host):
+    monkeypatch.setattr(live_race, "models", lambda: pytest.fail("nothing is loaded for it"))
+    monkeypatch.setattr(app, "build", lambda: pytest.fail("nothing is built for it"))
+    monkeypatch.delenv("GRADIO_SERVER_PORT", raising=False)
+    monkeypatch.setenv("GRADIO_SERVER_NAME", host)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("PORT", str(taken.getsockname()[1]))
+        with pytest.raises(SystemExit, match="The page cannot listen on .* set PORT or HOST.$"):
+            app.main()
+
+
+@pytest.mark.parametrize("name", ["PORT", "GRADIO_SERVER_PORT"])
+def test_a_port_that_gradio_cannot_read_is_no_traceback(name):
+    told = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=os.environ | {"GRADIO_SERVER_PORT": "", name: "abc"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 1
+    assert told.stderr == f"{name} is 'abc': it must be a number from 1 to 65535.\n"
 
 
 def test_a_head_that_will_not_do_is_refused_on_the_page(tmp_path, monkeypatch):
