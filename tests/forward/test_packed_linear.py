@@ -56,6 +56,17 @@ def test_our_own_forward_pass_gives_the_stock_models_logits(changes: dict):
             assert torch.allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("said", "taken"), [([True], True), ([False, True], True), ([False] * 3, False)]
+)
+def test_one_measurement_in_a_busy_moment_does_not_decide(monkeypatch, said, taken):
+    measured = iter(said)
+    monkeypatch.setattr(packed_linear, "_faster", lambda *_: next(measured))
+    found = packed_linear._pays.__wrapped__(64, 32, 2)  # not what it said before
+    assert found is taken
+    assert list(measured) == []
+
+
 @pytest.mark.usefixtures("always")
 def test_a_model_is_made_faster_only_where_that_is_known_to_be_right(monkeypatch):
     lean = faster_pass.build(make_model(), "auto", make_model)
