@@ -15,6 +15,7 @@ import torch
 
 from ..protocols import Sampler
 from . import cuda_graphs, hidden_states, token_trees
+from .experts import evenly
 from .kv_cache import BLOCK, KV, argument, begins_anew
 from .rotary import UNLIMITED
 from .sliding_windows import Windows
@@ -274,12 +275,14 @@ class CachedModel:
         slots = start + torch.arange(self._width)
         # Padding gets the last token's position: a later one may not exist in the model.
         positions = slots.clamp(max=start + len(ids) - 1)
-        out = self._forward(
-            torch.tensor([ids + [0] * (self._width - len(ids))]),
-            self._width,
-            position_ids=positions[None].to(self._model.device),
-            attention_mask=self._windows.masks(keys <= slots[:, None], slots, keys, self._model),
-        )
+        seen = self._windows.masks(keys <= slots[:, None], slots, keys, self._model)
+        with evenly(self._model):
+            out = self._forward(
+                torch.tensor([ids + [0] * (self._width - len(ids))]),
+                self._width,
+                position_ids=positions[None].to(self._model.device),
+                attention_mask=seen,
+            )
         kv.keep(start + len(ids))
         self._states.cut(len(ids))
         return out[0, : len(ids)]

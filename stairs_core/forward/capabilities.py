@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, NoNumbers, Use
+from . import faster_pass
 from .cached_model import WIDTH, CachedModel
 from .encoder_decoder import bind, positions, reads_apart, start_ids
 from .kv_cache import takes_cache
@@ -21,6 +22,10 @@ _EDGE = 8
 """How many tokens past a window's width a try-out takes place."""
 _WIDEST = 2**12
 """Wider windows are not tried out, as that takes too much memory: the config is trusted."""
+_STATE = (
+    "keeps a state that cannot be rolled back to an earlier token, so rejected guesses cannot be "
+    "undone: choose a model with a plain KV cache."
+)
 
 
 def check_model(model: Any, name: str) -> None:
@@ -28,6 +33,9 @@ def check_model(model: Any, name: str) -> None:
     verified in one pass or cannot be undone, and NoNumbers when the model's logits are NaN or
     infinite."""
     fault = _fault(model, name)
+    # Tried out first: some kinds that may keep a state, as Granite 4, have models without.
+    if fault and getattr(model, "_is_stateful", False):
+        fault = _STATE
     if fault:
         raise InputError(f"{name} ({model.config.model_type}) {fault}")
 
@@ -47,7 +55,7 @@ def check_strict(model: Any, name: str) -> None:
             Use(numerics="fast"),
             ".",
         )
-    tolerance, model = rounding(model), bind(model, ids[:1])
+    tolerance, stock, model = rounding(model), model, bind(model, ids[:1])
     fits = even = True
     for past in _lengths(model, 4 * WIDTH):
         held = partial(_holding, model, past)
@@ -63,9 +71,11 @@ def check_strict(model: Any, name: str) -> None:
             ".",
         )
     if not even:
+        # Packed weights may help, where they are not in use already.
+        more = {"compile": "auto"} if faster_pass.kind(stock) == "stock" else {}
         raise InputError(
             f"{name} ({kind}) rounds differently by a token's place in a pass on this machine: ",
-            Use(compile="auto", numerics="fast"),
+            Use(**more, numerics="fast"),
             ".",
         )
 
@@ -181,12 +191,6 @@ def table_length(model: Any) -> int:
 def _fault(model: Any, name: str) -> str | None:
     """Why the model does not run, or guesses cannot be verified in one pass or cannot be undone,
     tried out; None where they can. Raises NoNumbers."""
-    state = (
-        "keeps a state that cannot be rolled back to an earlier token, so rejected guesses cannot "
-        "be undone: choose a model with a plain KV cache."
-    )
-    if getattr(model, "_is_stateful", False):
-        return state
     ids = tokens(model, TRIED)
     bound = bind(model, ids[:1])
     plain = outcome(lambda: _anew(bound, ids[:-2], 2))
@@ -196,7 +200,7 @@ def _fault(model: Any, name: str) -> str | None:
         raise NoNumbers(name, plain.dtype)
     rows, tolerance = tried(lambda: _rolled_back(bound, ids)), rounding(model)
     if rows is not None and agree(rows, plain, tolerance):
-        return None if _rolls_back_past_windows(bound, ids, tolerance) else state
+        return None if _rolls_back_past_windows(bound, ids, tolerance) else _STATE
     if not takes_cache(model):
         return "keeps no KV cache, which guesses are checked over: choose another model."
     singly = tried(lambda: _one_by_one(CachedModel(bound), ids[:-2], 2))
@@ -216,7 +220,7 @@ def _fault(model: Any, name: str) -> str | None:
             "lets each token of a pass see those after it, so guesses cannot be checked together: "
             "choose a model made to write."
         )
-    return state
+    return _STATE
 
 
 def _rolls_back_past_windows(model: Any, ids: list[int], tolerance: float) -> bool:

@@ -7,13 +7,14 @@ decoder writes the new tokens after its start token.
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import Cache, EncoderDecoderCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from ..errors import InputError
 from .kv_cache import KV, argument
@@ -76,11 +77,13 @@ class Encoded:
         attention_mask: torch.Tensor | None,
     ) -> Any:
         rows = len(input_ids)
+        encoded = copy.copy(self._encoded)  # its own kind: some models read more of it
+        encoded["last_hidden_state"] = encoded["last_hidden_state"].expand(rows, -1, -1)
         if cache is not None:
             self._cross.widen(rows)
             cache = EncoderDecoderCache(cache, self._cross)
         return self._model(
-            encoder_outputs=BaseModelOutput(self._states.expand(rows, -1, -1)),  # type: ignore[arg-type]
+            encoder_outputs=encoded,
             decoder_input_ids=input_ids,
             decoder_attention_mask=attention_mask,
             use_cache=use_cache,
@@ -88,10 +91,10 @@ class Encoded:
         )
 
     @cached_property
-    def _states(self) -> torch.Tensor:
-        """[1, prompt, width]: the encoder's output for the prompt."""
+    def _encoded(self) -> Any:
+        """The encoder's output for the prompt; its last hidden state is [1, prompt, width]."""
         prompt = torch.tensor([self._prompt_ids], device=self.device)
-        return self._model.get_encoder()(input_ids=prompt).last_hidden_state
+        return self._model.get_encoder()(input_ids=prompt)
 
 
 class _Cross(Cache):
@@ -163,5 +166,22 @@ def start_ids(model: Any, first: int | None = None) -> list[int]:
 def positions(model: Any, side: str) -> int:
     """The most tokens that the ``encoder`` or the ``decoder`` reads; T5 has no limit."""
     config = model.config.get_text_config()
-    names = (f"max_{side}_position_embeddings", "max_position_embeddings")
-    return next((n for name in names if (n := getattr(config, name, None))), UNLIMITED)
+    # MPT's name is the third.
+    names = (f"max_{side}_position_embeddings", "max_position_embeddings", "max_seq_len")
+    told = next((n for name in names if (n := getattr(config, name, None))), UNLIMITED)
+    return min(told, _counted_from_pads(model, side))
+
+
+def _counted_from_pads(model: Any, side: str) -> int:
+    """The places of a table of positions that begin after the pad token's id, as RoBERTa's do."""
+    if not isinstance(model, nn.Module):  # ours, of families that have no tables
+        return UNLIMITED
+    part = getattr(model, f"get_{side}")() if reads_apart(model) else model
+    tables = [
+        module.num_embeddings - module.padding_idx - 1
+        for name, module in part.named_modules()
+        if name.endswith("position_embeddings")
+        and isinstance(module, nn.Embedding)
+        and module.padding_idx is not None
+    ]
+    return min(tables, default=UNLIMITED)

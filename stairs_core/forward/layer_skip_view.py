@@ -90,10 +90,12 @@ def _with_twin(module: Any, name: str) -> Any:
 def _path(model: Any) -> list[str]:
     """The names that lead to the list of decoder layers."""
     count = model.config.get_text_config().num_hidden_layers
+    decoder = {*model.get_decoder().modules()}  # beside it there may be one that sees
     found = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList)
+        if module in decoder
+        and isinstance(module, nn.ModuleList)
         and len(module) == count
         and all(_part(layer, _ATTENTION) and _part(layer, _MLP) for layer in module)
     ]

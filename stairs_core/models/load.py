@@ -198,7 +198,16 @@ def _load(name: str, place: Path, where: Placement) -> Any:
         config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
         # A config may name attention code on the hub here, which would be run: use the library's.
         config._attn_implementation = None
+        # For training, and counted over masks that a tree's pass has not.
+        for part in (config, config.get_text_config()):
+            if getattr(part, "output_router_logits", False):
+                part.output_router_logits = False
         family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        if type(config) not in family._model_mapping:
+            raise InputError(
+                f"{name} is of a kind ({config.model_type}) that transformers has no text model "
+                "of: choose a model that reads and writes text alone."
+            )
         options = where.options or quantised_weights.placed(config, where.device)
         model, loaded = family.from_pretrained(
             place,

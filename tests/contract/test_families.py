@@ -156,6 +156,53 @@ def test_strict_numerics_write_it_too_or_are_refused(name, tmp_path):
         agrees(pair, "model", "single_kv", plain(pair, FAR), "strict")
 
 
+@pytest.mark.parametrize("name", ["Mixtral", "Qwen3Moe", "DeepseekV3", "GptOss"])
+@pytest.mark.parametrize("compile", ["auto", "off"])
+def test_experts_keep_to_strict_numerics(name, compile, tmp_path):
+    """And a fast run after it computes them as before."""
+    load(name, tmp_path)
+    pair = replace(load_pair(str(tmp_path), "cpu", "float32", compile), eos_ids=frozenset())
+    before = pair.target.config._experts_implementation
+    pair.require_strict()
+    text = []
+    for drafter in ("none", "model"):
+        steps = Runner(pair, PROMPT, Settings(drafter, 5, NEW, numerics="strict")).decode()
+        text.append([t.id for s in steps for t in s.committed])
+    assert text[0] == text[1]
+    assert pair.target.config._experts_implementation == before
+
+
+def test_experts_losses_of_training_are_left_out(tmp_path):
+    """Computed over the mask of a tree, they would fail."""
+    pair = load("Qwen3Moe", tmp_path, output_router_logits=True)
+    pair.require_trees()
+    agrees(pair, "tree", "single_kv", plain(pair, NEW))
+
+
+def test_where_a_text_model_is_one_part_of_a_model_its_layers_are_found(tmp_path):
+    """Also where the part that sees has as many."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4}
+    sizes |= {"num_attention_heads": 4}
+    vision = {**sizes, "image_size": 28, "patch_size": 14}
+    text = {**sizes, "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 320}
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision)
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    load_pair(str(tmp_path), "cpu", "float32", "off").require_skipping()
+
+
+def test_a_kind_without_a_text_model_is_refused(tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**sizes),
+        text_config=transformers.LlamaConfig(**sizes),
+    )
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    make_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"of a kind \(llava\) .* choose a model that reads and"):
+        load_pair(str(tmp_path), "cpu", "float32", "off")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_check_guesses_is_refused_and_says_why(name, tmp_path):
     families.require(name)

@@ -209,6 +209,16 @@ MORE: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.0] * 4,
     },
     "Lfm2": {**_GROUPED, "layer_types": ["full_attention"] * 2},
+    # Of a kind whose models may keep a state; this one does not.
+    "GraniteMoeHybrid": {
+        **_GROUPED,
+        "layer_types": ["attention"] * 2,
+        "mamba_n_heads": 4,
+        "num_local_experts": 0,
+        "num_experts_per_tok": 0,
+        "shared_intermediate_size": 64,
+        "position_embedding_type": "rope",
+    },
 }
 _T5 = {**TWO_SIDED["T5"], "feed_forward_proj": "gated-gelu"}
 MORE_TWO_SIDED: dict[str, dict[str, Any]] = {
@@ -228,6 +238,15 @@ MORE_TWO_SIDED: dict[str, dict[str, Any]] = {
     "Mvp": _BOTH,
     "UMT5": _T5,
     "MT5": _T5,
+    # Their decoders read more of the encoder's output than its last hidden state.
+    "SwitchTransformers": {
+        **TWO_SIDED["T5"],
+        "num_decoder_layers": 2,
+        "num_experts": 4,
+        "num_sparse_encoder_layers": 1,
+        "num_sparse_decoder_layers": 1,
+    },
+    "NllbMoe": {**_BOTH, "num_experts": 4, "encoder_sparse_step": 2, "decoder_sparse_step": 2},
     "LongT5": {**_T5, "local_radius": 7, "encoder_attention_type": "transient-global"},
 }
 _REFUSED: dict[str, dict[str, Any]] = {
