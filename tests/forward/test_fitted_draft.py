@@ -61,13 +61,16 @@ def unequal(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("drafter", methods.EXACT[1:])
-def test_ids_of_one_model_alone_are_never_drafted(unequal, drafter, tmp_path):
+def test_ids_of_one_model_alone_are_never_drafted(unequal, drafter, tmp_path, request):
+    """Each drafter by one way to check; by all ways under ``--slow``."""
     (file := tmp_path / "words.txt").write_text(PROMPT)
     settings = {"drafter": drafter, "references": (str(file),)}
     if drafter not in READERS and vocabulary(unequal.draft) != 384:
         pytest.skip("it never asks the draft: once is enough")
     plain = transformers_generate(unequal, unequal.tokenizer.encode(PROMPT), NEW)
-    for backend in BACKENDS if drafter in READERS else BACKENDS[2:3]:
+    every = drafter in READERS and request.config.getoption("--slow")
+    turn = methods.EXACT.index(drafter) % len(BACKENDS)
+    for backend in BACKENDS if every else BACKENDS[turn : turn + 1]:
         assert ids_of(unequal, backend=backend, **settings) == plain
     for rule in rules_of_sampling():
         runner = Runner(unequal, PROMPT, Settings(**settings, sampling=rule, max_new_tokens=NEW))
