@@ -26,7 +26,7 @@ from ..text.tokens import check_prompt, read_prompt
 from ..traces import files, metrics
 from ..traces.records import Event, Recording, Run, Step, Stop
 from ..traces.what_if import WhatIf, what_if
-from .console import INTERRUPTED, drafting, fitted, load, paint, progress
+from .console import INTERRUPTED, check_readers, drafting, fitted, load, paint, progress
 
 if TYPE_CHECKING:
     from ..measuring.runner import Runner
@@ -168,12 +168,7 @@ def _lane(base: Settings, drafter: str) -> Settings:
 
 def _check_uses(args: argparse.Namespace, lanes: dict[str, str]) -> None:
     """Raises InputError for options that cannot change anything beside the others."""
-    readers = [name for name, method in REGISTRY.items() if method.references]
-    if args.reference and not {*readers} & {*lanes.values()} and {*lanes.values()} <= {*REGISTRY}:
-        raise InputError(
-            f"Nobody here reads --reference: name the drafter {' or '.join(readers)}, or leave it "
-            "out."
-        )
+    check_readers(args.reference, lanes.values())
     if args.temperature != 0 or args.repetition_penalty not in (None, 1):
         return  # the code on the page, which has a penalty then, repeats all that was asked for
     idle = {"top_k": (None, 0), "top_p": (None, 1), "min_p": (None, 0), "rule": (None,)}

@@ -307,7 +307,7 @@ def _drafter(
     if settings.length == "cost":
         costs = pass_timing.costs(pair, backend, drafts=method.uses_draft_model)
     length = draft_lengths.build(settings.length, settings.k, costs, method)
-    if threshold is not None and not costs:
+    if threshold is not None and costs is None:
         rule = _BothRules if settings.length == "heuristic" else draft_lengths.Confidence
         length = rule(settings.k, threshold)
     return drafters.build(name, DrafterInputs(pair.for_prompt(ids), length, sampler)), length

@@ -51,6 +51,7 @@ EARLY = {
     ("run", "--prompt", "x", "--reference", "f"): "drafter suffix or reference",
     ("run", "--prompt", "x", "--drafter", "lookup", "--reference", "f"): "Nobody here reads",
     ("race", "--prompt", "x", "--reference", "f"): "Nobody here reads",
+    ("bench", "--drafters", "lookup", "--reference", "f"): "Nobody here reads",
     ("run", "--prompt", "x", "--temperature", "0", "--top-k", "5"): "--top-k is about dice",
     ("run", "--prompt", "x", "--temperature", "0", "--rule", "coupled"): "--rule is about dice",
     ("run", "--prompt", "x", "--nonsense"): "--nonsense",

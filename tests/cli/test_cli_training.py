@@ -155,7 +155,7 @@ def test_an_option_of_another_kind_is_told_to_change_nothing(
     tiny_pair_dir, corpus, tmp_path, capsys
 ):
     given = words(tiny_pair_dir / "target", corpus, tmp_path, "--unroll", "3", "--ngrams", "4")
-    assert main.main([*given, "--heads", "2"]) == 0
+    assert main.main([*given, "--heads", "2", "--seconds", "60"]) == 0
     told = [line for line in capsys.readouterr().err.splitlines() if "changes nothing" in line]
     assert told == [
         "--unroll is an option of eagle: it changes nothing for medusa.",

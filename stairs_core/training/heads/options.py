@@ -6,12 +6,13 @@ import argparse
 from pathlib import Path
 
 KINDS = ("medusa", "eagle", "draft", "chimera", "hidden-transfer", "firp", "ngram-table")
-OF_SOME: dict[str, tuple[int, tuple[str, ...]]] = {
+OF_SOME: dict[str, tuple[int | None, tuple[str, ...]]] = {
     "heads": (3, ("medusa", "chimera", "hidden-transfer", "firp")),
     "depth": (1, ("medusa", "draft")),
     "vocabulary": (1536, ("eagle", "draft")),
     "unroll": (4, ("eagle",)),
     "ngrams": (400_000, ("ngram-table",)),
+    "seconds": (None, KINDS[:-1]),
 }
 """Options that some kinds have: what they are if not given, and those kinds."""
 
