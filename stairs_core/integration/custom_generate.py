@@ -241,13 +241,17 @@ def _settings(
 
 def _k(config: GenerationConfig, draft: Any | None) -> int:
     """What the options of ``generate`` say of K. Raises InputError, which names the option."""
+    low, high = K_RANGE
+    asked = _asked("num_assistant_tokens", config, draft)
+    own = getattr(getattr(draft, "generation_config", None), "num_assistant_tokens", None)
+    if asked == own and type(own) is int:
+        asked = min(own, high)  # transformers' heuristic schedule leaves a growing number there
     for name, value in (
         ("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens),
-        ("num_assistant_tokens", _asked("num_assistant_tokens", config, draft)),
+        ("num_assistant_tokens", asked),
     ):
         if value is None:
             continue
-        low, high = K_RANGE
         if type(value) is not int or not low <= value <= high:
             raise InputError(
                 f"{name} is {value!r:.60}, but must be a whole number from {low} to {high}."

@@ -209,6 +209,8 @@ def test_what_generate_is_told_of_an_assistant_is_kept_to(target, draft, monkeyp
     # Where transformers itself looks.
     monkeypatch.setattr(draft.generation_config, "num_assistant_tokens", 4)
     assert set(guesses(assistant_model=draft)) == {4}
+    monkeypatch.setattr(draft.generation_config, "num_assistant_tokens", 40)
+    assert guesses(assistant_model=draft)[0] == 32
 
 
 def test_what_a_models_own_config_carries_was_not_asked_for(target, monkeypatch):
@@ -357,6 +359,7 @@ REFUSED = {
     "no backend 'cloud'": {"backend": "cloud"},
     "K is 0": {"k": 0},
     "prompt_lookup_num_tokens is 40": {"prompt_lookup_num_tokens": 40},
+    "num_assistant_tokens is 40": {"assistant_model": make_model(), "num_assistant_tokens": 40},
     "assistant_early_exit=2": {"assistant_early_exit": 2},
     "max_matching_ngram_size=5": {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 5},
     "prefill_chunk_size=4": {"prefill_chunk_size": 4},
