@@ -8,7 +8,7 @@ import json
 from ..errors import InputError
 from ..importing import importing
 from ..settings.settings import Settings
-from .console import INTERRUPTED, load, progress
+from .console import INTERRUPTED, check_readers, load, progress
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -56,4 +56,5 @@ def _lengths_and_drafters(args: argparse.Namespace) -> tuple[list[int], list[str
         Settings(k=k, max_new_tokens=args.max_new_tokens)
     for name in names:
         Settings(name)
+    check_readers(args.reference, names)
     return ks, names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,17 @@ def drafting(k: str | None, length: str | None) -> dict[str, Any]:
         raise InputError(
             f"K is {k!r:.60}, but must be a whole number from {low} to {high}, or auto."
         ) from e
+
+
+def check_readers(references: Iterable[str], drafters: Iterable[str]) -> None:
+    """Raises InputError for texts of ``--reference`` that none of these drafters reads."""
+    readers = [name for name, method in REGISTRY.items() if method.references]
+    named = {*drafters}
+    if references and not named & {*readers} and named <= REGISTRY.keys():
+        raise InputError(
+            f"Nobody here reads --reference: name the drafter {' or '.join(readers)}, or leave it "
+            "out."
+        )
 
 
 def fitted(settings: Settings, pair: Pair, args: argparse.Namespace) -> Settings:

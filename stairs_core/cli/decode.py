@@ -26,7 +26,7 @@ from ..text.tokens import check_prompt, read_prompt
 from ..traces import files, metrics
 from ..traces.records import Event, Recording, Run, Step, Stop
 from ..traces.what_if import WhatIf, what_if
-from .console import INTERRUPTED, drafting, fitted, load, paint, progress
+from .console import INTERRUPTED, check_readers, drafting, fitted, load, paint, progress
 
 if TYPE_CHECKING:
     from ..measuring.runner import Runner
@@ -128,11 +128,12 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         source_language=args.source_language,
         target_language=args.target_language,
     )
+    _check_uses(args, lanes)
     if args.check and base.sampling and not base.sampling.comparable:
         raise InputError(
             "--check compares texts, and dice part them: add --rule coupled, or leave out --check."
         )
-    settings = {name: replace(base, drafter=drafter) for name, drafter in lanes.items()}
+    settings = {name: _lane(base, drafter) for name, drafter in lanes.items()}
     first = next(iter(settings))
     if len(settings) > 1 and lanes[first] == "none":
         settings[first] = base.alone()  # speedups are over the fastest plain decoding
@@ -159,6 +160,26 @@ def _runners(args: argparse.Namespace, lanes: dict[str, str]) -> list[Runner]:
         progress("")
 
 
+def _lane(base: Settings, drafter: str) -> Settings:
+    """Of a lane of that drafter: with references only where it reads them."""
+    lane = replace(base, drafter=drafter)
+    return lane if REGISTRY[drafter].references else replace(lane, references=())
+
+
+def _check_uses(args: argparse.Namespace, lanes: dict[str, str]) -> None:
+    """Raises InputError for options that cannot change anything beside the others."""
+    check_readers(args.reference, lanes.values())
+    if args.temperature != 0 or args.repetition_penalty not in (None, 1):
+        return  # the code on the page, which has a penalty then, repeats all that was asked for
+    idle = {"top_k": (None, 0), "top_p": (None, 1), "min_p": (None, 0), "rule": (None,)}
+    for name, nothing in idle.items():
+        if getattr(args, name) not in nothing:
+            raise InputError(
+                f"--{name.replace('_', '-')} is about dice, and --temperature 0 throws none: leave "
+                "one of them out."
+            )
+
+
 def _sampling(args: argparse.Namespace) -> Sampling | None:
     """None where no option asks for sampling. A penalty alone leaves decoding greedy."""
     names = [field.name for field in fields(Sampling)]
@@ -170,6 +191,8 @@ def _sampling(args: argparse.Namespace) -> Sampling | None:
 
 def _check_writable(path: Path) -> None:
     """Raises InputError now, rather than after minutes of decoding."""
+    if str(path) == "-":
+        raise InputError("--trace - is no file, and stdout has the text: name one, as t.jsonl.")
     place = path if path.exists() else path.parent
     if path.is_dir() or not path.parent.is_dir() or not os.access(place, os.W_OK):
         raise InputError(

@@ -78,6 +78,11 @@ def _joined(argv: Sequence[str]) -> list[str]:
     So do ``train slm`` and ``train space``.
     """
     apart = " ".join(argv[:2]) in APART
+    if len(argv) > 1 and argv[0] == "train" and not apart and not argv[1].startswith("-"):
+        raise InputError(
+            f"There is no training {argv[1]!r:.40}: train alone makes a pair, and there are "
+            f"{', '.join(APART[:-1])} and {APART[-1]}."
+        )
     found: list[str] = [" ".join(argv[:2])] if apart else []
     words = iter(argv[2:] if apart else argv)
     for word in words:
@@ -172,7 +177,8 @@ def _add_preflight(preflight: argparse.ArgumentParser) -> None:
 
 def _add_show(show: argparse.ArgumentParser) -> None:
     add = show.add_argument
-    add("file", metavar="FILE", help="a trace, or a log of vLLM, SGLang, llama.cpp")
+    what = "a trace, or a log of vLLM, SGLang, llama.cpp; or - for what comes in by a pipe"
+    add("file", metavar="FILE", help=what)
     add("--step", type=int, metavar="N", help="the stairs of step N, from 1")
     add("--html", metavar="FILE", help="write a replay that any browser opens")
     add("--no-color", action="store_true", help="marks only")
@@ -240,7 +246,7 @@ def _add_decoding(parser: argparse.ArgumentParser) -> None:
     add("--template-option", action="append", default=[], metavar="NAME=VALUE", help=option)
     add("--source-language", metavar="CODE", help="of the prompt, where the tokenizer marks it")
     add("--target-language", metavar="CODE", help="to translate into (M2M100, NLLB, mBART)")
-    add("--trace", metavar="FILE", help="save what happened, for show and for the page")
+    add("--trace", metavar="FILE", help="save what happened in a file, for show and the page")
     _add_models(parser)
 
 

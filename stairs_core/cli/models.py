@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from ..training import command as training
+from ..training.common import as_json
 from .console import progress
 
 
@@ -61,7 +62,7 @@ def widen(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
-    print(json.dumps(training.main(args), indent=None if args.json else 1))
+    print(as_json(training.main(args), None if args.json else 1))
     return 0
 
 
@@ -70,7 +71,7 @@ def train_head(args: argparse.Namespace) -> int:
 
     found = command.main(args)
     if found:  # of several processes, the main one tells
-        print(json.dumps(found, indent=None if args.json else 1))
+        print(as_json(found, None if args.json else 1))
     return 0
 
 
@@ -79,12 +80,12 @@ def train_space(args: argparse.Namespace) -> int:
 
     found = command.main(args)
     if found:  # of several processes, the main one tells
-        print(json.dumps(found, indent=None if args.json else 1))
+        print(as_json(found, None if args.json else 1))
     return 0
 
 
 def train_slm(args: argparse.Namespace) -> int:
     from ..training.slm import command
 
-    print(json.dumps(command.main(args), indent=None if args.json else 1))
+    print(as_json(command.main(args), None if args.json else 1))
     return 0

@@ -24,6 +24,7 @@ from transformers import (
     MaxLengthCriteria,
     StoppingCriteriaList,
 )
+from transformers.generation import logits_process
 from transformers.generation.configuration_utils import GenerationMode
 from transformers.generation.streamers import BaseStreamer
 from transformers.generation.utils import GenerateDecoderOnlyOutput, GenerationMixin
@@ -44,12 +45,40 @@ from ..models.load import count_bytes, count_parameters
 from ..models.pair import Pair
 from ..protocols import Acceptance, Drafter, LengthPolicy, Proposal, Sampler
 from ..settings import methods
-from ..settings.settings import AUTO, Settings
+from ..settings.settings import AUTO, K_RANGE, Settings
 from ..text.tokens import Wordless
 from ..traces.records import Step
 
 _MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE, GenerationMode.ASSISTED_GENERATION)
 _USUAL_K = Settings().k
+_DRAFTING = {
+    "num_assistant_tokens": 20,
+    "num_assistant_tokens_schedule": "constant",
+    "assistant_confidence_threshold": 0.4,
+}
+"""What ``generate`` is told of its ``assistant_model``, and transformers' defaults, which every
+config that comes here holds: they were not asked for."""
+_DRAFTER = "the option drafter says who guesses"
+_NOT_TAKEN: dict[str, tuple[tuple[Any, ...], str]] = {
+    "assistant_early_exit": ((None,), f"{_DRAFTER}, such as layer-skip"),
+    "use_mtp": ((None, False), _DRAFTER),
+    "speculation_type": ((None,), _DRAFTER),
+    "assistant_ensemble_weight": ((None, 0, 1), "every text is the model's own"),
+    "max_matching_ngram_size": ((None, 3), "lookup looks for 3 tokens, then for 2 and for 1"),
+    "prefill_chunk_size": ((None,), "it chooses the parts of a prompt itself"),
+    "cache_implementation": ((None, "dynamic"), "the cache is its own"),
+}
+"""Options of ``generate`` that change nothing here: the values that ask for nothing, and why."""
+_STATEFUL = tuple(
+    getattr(logits_process, f"{name}LogitsProcessor")
+    for name in (
+        "UnbatchedClassifierFreeGuidance",
+        "SynthIDTextWatermark",
+        "DiaEOSDelayPattern",
+    )
+    if hasattr(logits_process, f"{name}LogitsProcessor")
+)
+"""Processors that must see each token of the text once, in order: guesses are none yet."""
 _CHECKED: WeakSet[Any] = WeakSet()
 """Models that passed ``check_model`` before."""
 _DRAFTS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
@@ -78,9 +107,10 @@ def custom_generate(
 
     Options of our own, given to ``generate``: ``drafter`` ("model" where there is an
     ``assistant_model``, else "lookup"; of a model on which a small draft was trained, that is found
-    too); ``k`` (a number, or "auto"; without it, the config's ``prompt_lookup_num_tokens``, else
-    6); ``backend``; ``on_step``, called with every step. The KV cache is our own and is not
-    returned. Raises InputError for what cannot be done here.
+    too); ``k`` (a number, or "auto"; without it, the config's ``prompt_lookup_num_tokens``, or the
+    ``num_assistant_tokens`` set with an ``assistant_model``, else 6); ``backend``; ``on_step``,
+    called with every step. The KV cache is our own and is not returned. Raises InputError for what
+    cannot be done here.
 
     ``stop_strings`` are refused by ``generate`` itself, which passes its ``tokenizer`` on to no
     callable: give a ``StopStringCriteria`` among ``stopping_criteria``.
@@ -88,15 +118,18 @@ def custom_generate(
     config, prompt = generation_config, input_ids[0].tolist()
     streamer = _argument_of_generate("streamer") if streamer is None else streamer
     draft = _argument_of_generate("assistant_model") if assistant_model is None else assistant_model
-    _check_config(config)
-    settings = _settings(drafter or ("lookup" if draft is None else "model"), k, backend, config)
+    _check_config(config, model)
+    _check_processors(logits_processor)
+    usual = "lookup" if draft is None else "model"
+    settings = _settings(drafter or usual, k, backend, config, draft)
+    threshold = _asked("assistant_confidence_threshold", config, draft)
     if draft is None and methods.REGISTRY[settings.drafter].draft != "no":
         draft = _own_draft(model)
     pair = _pair(model, draft, input_ids, _eos_ids(stopping_criteria))
     capabilities.check_inputs(input_ids, model_kwargs)
     processors = Processors(logits_processor)
     sampler = _RowKeeper(_sampler(processors, pair, config), processors, config)
-    proposer, length = _drafter(pair, prompt, settings, sampler)
+    proposer, length = _drafter(pair, prompt, settings, sampler, threshold)
     steps = generate(
         prompt,
         verify.build(backend, pair.for_prompt(prompt).target),
@@ -130,18 +163,22 @@ def _argument_of_generate(name: str) -> Any:
           custom_generate   called without them
             this function   walks f_back until the code is that of ``generate``
 
-    ``inspect.unwrap`` finds that code below ``generate``'s decorator. None where ``generate`` is
-    not on the stack: someone called ``custom_generate`` directly.
+    ``inspect.unwrap`` finds that code below ``generate``'s decorator, whose frame still holds the
+    ``kwargs`` that ``generate`` takes things out of. None where ``generate`` is not on the stack:
+    someone called ``custom_generate`` directly.
     """
     mixin: Any = GenerationMixin
     code = inspect.unwrap(mixin.generate).__code__
     frame = inspect.currentframe()
     while frame and frame.f_code is not code:
         frame = frame.f_back
-    return frame.f_locals.get(name) if frame else None
+    if frame is None:
+        return None
+    given = frame.f_back.f_locals.get("kwargs") if frame.f_back else None
+    return frame.f_locals.get(name, given.get(name) if isinstance(given, dict) else None)
 
 
-def _check_config(config: GenerationConfig) -> None:
+def _check_config(config: GenerationConfig, model: Any) -> None:
     mode = config.get_generation_mode()
     if mode not in _MODES:
         raise InputError(f"Stairs decodes greedily or by sampling, but not by {mode.value}.")
@@ -151,10 +188,41 @@ def _check_config(config: GenerationConfig) -> None:
     for name in ("output_attentions", "output_hidden_states"):
         if config.return_dict_in_generate and getattr(config, name):
             raise InputError(f"Stairs does not return what {name} asks for: leave it out.")
+    for name, (nothing, why) in _NOT_TAKEN.items():
+        value = getattr(config, name, None)
+        # What the model's own config carries was asked for by nobody.
+        if value not in (*nothing, getattr(model.generation_config, name, None)):
+            raise InputError(f"Stairs does not take {name}={value!r:.40}, as {why}: leave it out.")
+    if _argument_of_generate("assistant_tokenizer") is not None:
+        raise InputError(
+            "Stairs guesses in the model's own tokens: leave out assistant_tokenizer, and give an "
+            "assistant_model with the model's tokenizer."
+        )
+
+
+def _check_processors(processors: LogitsProcessorList) -> None:
+    for one in processors:
+        if isinstance(one, _STATEFUL):
+            raise InputError(
+                f"{type(one).__name__} remembers the tokens that it saw, and Stairs shows it some "
+                "that are rejected: leave it out."
+            )
+
+
+def _asked(name: str, config: GenerationConfig, draft: Any | None) -> Any:
+    """What was asked about a draft, of ``generate`` or in the draft's own config, which is where
+    transformers looks. None where nothing was, or there is no draft."""
+    if draft is None:
+        return None
+    for one in (config, getattr(draft, "generation_config", None)):
+        value = getattr(one, name, None)
+        if value not in (None, _DRAFTING[name]):
+            return value
+    return None
 
 
 def _settings(
-    drafter: str, k: int | str | None, backend: str, config: GenerationConfig
+    drafter: str, k: int | str | None, backend: str, config: GenerationConfig, draft: Any | None
 ) -> Settings:
     if drafter in methods.REGISTRY and methods.REGISTRY[drafter].reads_text:
         raise InputError(f"The drafter {drafter} reads texts, and generate has ids: use another.")
@@ -165,8 +233,31 @@ def _settings(
         )
     if k == "auto":
         return Settings(drafter, backend=backend, **AUTO)
-    k = config.prompt_lookup_num_tokens or _USUAL_K if k is None else k
-    return Settings(drafter, k, backend=backend)  # type: ignore[arg-type]  # it says what k is
+    schedule = _asked("num_assistant_tokens_schedule", config, draft)
+    length = "heuristic" if str(schedule).startswith("heuristic") else "constant"
+    k = _k(config, draft) if k is None else k
+    return Settings(drafter, k, backend=backend, length=length)  # type: ignore[arg-type]  # k
+
+
+def _k(config: GenerationConfig, draft: Any | None) -> int:
+    """What the options of ``generate`` say of K. Raises InputError, which names the option."""
+    low, high = K_RANGE
+    asked = _asked("num_assistant_tokens", config, draft)
+    own = getattr(getattr(draft, "generation_config", None), "num_assistant_tokens", None)
+    if asked == own and type(own) is int:
+        asked = min(own, high)  # transformers' heuristic schedule leaves a growing number there
+    for name, value in (
+        ("prompt_lookup_num_tokens", config.prompt_lookup_num_tokens),
+        ("num_assistant_tokens", asked),
+    ):
+        if value is None:
+            continue
+        if type(value) is not int or not low <= value <= high:
+            raise InputError(
+                f"{name} is {value!r:.60}, but must be a whole number from {low} to {high}."
+            )
+        return value
+    return _USUAL_K
 
 
 def _pair(model: Any, draft: Any | None, ids: torch.Tensor, eos_ids: frozenset[int]) -> Pair:
@@ -206,9 +297,10 @@ def _sampler(processors: Processors, pair: Pair, config: GenerationConfig) -> Sa
 
 
 def _drafter(
-    pair: Pair, ids: list[int], settings: Settings, sampler: Sampler
+    pair: Pair, ids: list[int], settings: Settings, sampler: Sampler, threshold: float | None
 ) -> tuple[Drafter, LengthPolicy]:
-    """The drafter and its length policy. Raises InputError when the models lack what it needs."""
+    """The drafter and its length policy; ``threshold``: of the draft's probability, under which it
+    stops. Raises InputError when the models lack what it needs."""
     name, backend = settings.drafter, settings.backend
     method = methods.REGISTRY[name]
     # Built only to raise InputError early for models that it cannot use; it never drafts.
@@ -219,25 +311,34 @@ def _drafter(
     if settings.length == "cost":
         costs = pass_timing.costs(pair, backend, drafts=method.uses_draft_model)
     length = draft_lengths.build(settings.length, settings.k, costs, method)
+    if threshold is not None and costs is None:
+        rule = _BothRules if settings.length == "heuristic" else draft_lengths.Confidence
+        length = rule(settings.k, threshold)
     return drafters.build(name, DrafterInputs(pair.for_prompt(ids), length, sampler)), length
+
+
+class _BothRules(draft_lengths.Confidence, draft_lengths.Heuristic):
+    """As transformers, where a draft's config asks for a schedule and for a threshold."""
 
 
 def _limits(
     ids: torch.Tensor, criteria: StoppingCriteriaList, pair: Pair, scores: list | None
 ) -> Limits:
     """Where ``generate`` would stop. Raises InputError for a length that the models do not read."""
-    length = max(criteria.max_length or 0, ids.shape[1] + 1)
+    lengths = [c.max_length for c in criteria if type(c) is MaxLengthCriteria]
+    length = max(min(lengths, default=0), ids.shape[1] + 1)
     if length > pair.context_length:
         raise InputError(
             f"The text may grow to {length} tokens with its prompt, and the models read "
             f"{pair.context_length}: lower max_new_tokens, or max_length."
         )
-    others = [c for c in criteria if not isinstance(c, EosTokenCriteria | MaxLengthCriteria)]
+    # A class made from one of these may decide otherwise, so it is asked.
+    others = [c for c in criteria if type(c) not in (EosTokenCriteria, MaxLengthCriteria)]
     return Limits(length, "length", pair.eos_ids, ends=_EndCheck(ids, others, scores))
 
 
 def _eos_ids(criteria: StoppingCriteriaList) -> frozenset[int]:
-    ends = [c for c in criteria if isinstance(c, EosTokenCriteria)]
+    ends = [c for c in criteria if type(c) is EosTokenCriteria]
     return frozenset(int(i) for c in ends for i in c.eos_token_id)
 
 

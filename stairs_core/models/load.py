@@ -22,7 +22,7 @@ from ..forward import capabilities, faster_pass, quantised_weights, tryouts
 from ..forward.encoder_decoder import reads_apart
 from ..quiet import quiet
 from ..settings.known import KNOWN
-from ..settings.pair_spec import hub_file, is_gguf, pinned, split
+from ..settings.pair_spec import hub_file, is_folder, is_gguf, pinned, split, without_addresses
 from ..text.cross_tokenizer import clash, difference
 from . import devices, folder_check, gguf_header, gguf_unpack, small_drafts, source
 from .devices import Placement
@@ -177,7 +177,19 @@ def _located(spec: str) -> tuple[str, str | None]:
         raise InputError(
             f"{folder} holds no model: it needs target/ and draft/, a config.json, or a GGUF file."
         )
+    if (named := without_addresses(spec)) != spec:
+        raise InputError(f"{spec:.200} is an address: name the model as {named:.200}.")
+    if re.search("https?://", spec):
+        raise InputError(
+            f"{spec:.200} is an address, and models come from folders, files and the hub: download "
+            "it, and name its path."
+        )
     names = split(spec)
+    if names and "bundled" in names and not is_folder("bundled"):
+        raise InputError(
+            f"bundled is a pair, and {spec:.200} needs two models: name the folder target or draft "
+            "inside of it, or another model."
+        )
     if names is None and (_ID.fullmatch(spec) or hub_file(spec)):
         return spec, None
     if names is None and spec.lower().endswith(".gguf"):

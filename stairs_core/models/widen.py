@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from ..errors import InputError
+from ..quiet import quiet
+from . import folder_check, source
 from .load import load_stock, load_tokenizer, locate
 
 _NOISE = 0.02  # scale of added weights without effect: a GPU would multiply zeros faster
@@ -51,21 +53,30 @@ def widen_pair(spec: str, out: Path, target: Size, draft: Size | None, dtype: to
         raise InputError(f"{spec} has no draft to widen: leave out --draft.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already: name a folder that is empty or new.")
+    every = zip(("target", "draft"), names, (target, draft), strict=True)
+    wanted = [(role, name, size) for role, name, size in every if name and size]
+    for _, name, size in wanted:  # both, before one of them is written for minutes
+        _check(_config(name), size)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InputError(f"{out} cannot be made: {e.strerror}.") from e
-    for role, name, size in zip(("target", "draft"), names, (target, draft), strict=True):
-        if name is None or size is None:
-            continue
+    for role, name, size in wanted:
         small = load_stock(name, torch.device("cpu"), torch.float32)
-        widen(small, size, dtype).save_pretrained(out / role, max_shard_size="4GB")
-        load_tokenizer(name).save_pretrained(out / role)
+        with quiet():
+            widen(small, size, dtype).save_pretrained(out / role, max_shard_size="4GB")
+            load_tokenizer(name).save_pretrained(out / role)
 
 
-def widen(model: Any, size: Size, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    """A Llama of that size with the same logits as ``model``, a smaller one."""
-    old = model.config
+def _config(name: str) -> Any:
+    folder = source.folder(name, "model", str)
+    folder_check.check_folder(str(folder))
+    with quiet():
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _check(old: Any, size: Size) -> None:
+    """Raises InputError where a model with the config ``old`` cannot be widened to that size."""
     if old.model_type != "llama":
         raise InputError(f"Only Llamas can be widened, and this is a {old.model_type}.")
     head, group = old.head_dim, old.num_attention_heads // old.num_key_value_heads
@@ -77,7 +88,14 @@ def widen(model: Any, size: Size, dtype: torch.dtype = torch.float32) -> LlamaFo
             f"{size.hidden}x{size.layers}x{size.mlp} will not do: it needs a width that "
             f"{head * group} divides, and at least {least.hidden}x{least.layers}x{least.mlp}."
         )
-    shrink = least.hidden / size.hidden
+
+
+def widen(model: Any, size: Size, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
+    """A Llama of that size with the same logits as ``model``, a smaller one."""
+    old = model.config
+    _check(old, size)
+    head, group = old.head_dim, old.num_attention_heads // old.num_key_value_heads
+    shrink = old.hidden_size / size.hidden
     values = old.to_dict() | {
         "hidden_size": size.hidden,
         "num_hidden_layers": size.layers,

@@ -17,6 +17,12 @@ _HUB_FILE = re.compile(
     rf"([\w-][\w.-]*/[\w.-]+{_PIN})/((?:[\w-][\w.-]*/)*[\w-][\w.-]*\.gguf)", re.I
 )
 
+_ADDRESS = re.compile(
+    r"(?<![\w./-])(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<id>[\w-][\w.-]*/[\w.-]+)"
+    r"(?:/(?:resolve|blob|tree)/(?P<at>[^/?#:]+)(?:/(?P<file>[^?#:]*))?)?[^:]*",
+    re.I,
+)
+
 
 def is_folder(name: str) -> bool:
     """Whether there is such a folder; False for what cannot be a path at all."""
@@ -49,6 +55,17 @@ def hub_file(name: str) -> tuple[str, str] | None:
     """The id and the file's name of OWNER/NAME/FILE.gguf; None for anything else."""
     found = _HUB_FILE.fullmatch(name)
     return (found[1], found[2]) if found else None
+
+
+def without_addresses(spec: str) -> str:
+    """The spec with every address of the hub, as a browser shows it, as the name of its model."""
+
+    def name(found: re.Match[str]) -> str:
+        at, file = found["at"] or "", found["file"] or ""
+        commit = f"@{at}" if re.fullmatch("[0-9a-f]{40}", at) else ""
+        return found["id"] + commit + (f"/{file}" if file.lower().endswith(".gguf") else "")
+
+    return _ADDRESS.sub(name, spec)
 
 
 def split(spec: str, is_folder: Callable[[str], bool] = is_here) -> tuple[str, str] | None:

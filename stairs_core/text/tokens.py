@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 import sys
 import warnings
@@ -249,13 +250,19 @@ def read_prompt(file: str) -> str:
 
     Raises InputError for a file that is not text, or too long.
     """
-    what = "Standard input" if file == "-" else f"The prompt file {file}"
+    what = "Standard input" if file == "-" else f"The prompt file {file:.200}"
+    if file != "-" and os.path.isdir(file):  # which, unlike Path, raises for no name
+        raise InputError(f"{what} is a folder: name a text file.")
     try:
         with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
         wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # PowerShell writes it
         words = data.decode("utf-16" if wide else "utf-8-sig")
-    except (OSError, ValueError) as e:
+    except FileNotFoundError as e:
+        raise InputError(f"There is no prompt file {file:.200}: check its path.") from e
+    except OSError as e:
+        raise InputError(f"{what} cannot be read ({e.strerror}): name another.") from e
+    except ValueError as e:
         raise InputError(f"{what} cannot be read: give a text in UTF-8.") from e
     if len(data) > MAX_BYTES:
         raise InputError(f"{what} has more than {MAX_BYTES >> 20} MB: give a shorter text.")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from .command import add_arguments, main
+from .common import as_json
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="stairs train", description="Train a target and a draft.")
     add_arguments(parser)
     try:
-        print(json.dumps(main(parser.parse_args()), indent=1))
+        print(as_json(main(parser.parse_args()), indent=1))
     except ValueError as error:
         print(f"stairs train: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,6 +10,7 @@ from accelerate import Accelerator
 
 from ..errors import InputError
 from .build import build, start_from
+from .common import check_seed
 from .conditions import SHORT_CHARS
 from .distill import distill_stage
 from .evaluate import validation_loss, validation_rows
@@ -116,9 +117,23 @@ def text_stage(session: Session, name: str) -> None:
     session.note(**{f"{name}_log": log, f"{name}_tokens": read + now})
 
 
+def _check(args: argparse.Namespace) -> None:
+    """What can be refused before hours of training."""
+    check_seed(args.seed)
+    for name in ("target_tokens", "draft_tokens", "distill_tokens"):
+        count = getattr(args, name)
+        if count is not None and count < 1:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} is {count}, but must be 1 or more: or leave it out.")
+    for option, folder in (("out", args.out), ("work", args.work)):
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is no folder: name another as --{option}.")
+
+
 def run(args: argparse.Namespace) -> dict:
     """Run ``args.stage``; see ``command.main``."""
     recipe = get_recipe(args.recipe)
+    _check(args)
     args.prompts = args.prompts or args.out.parent / "prompts" / "heldout.txt"
     accelerator = Accelerator(cpu=args.device == "cpu")
     if args.device not in ("auto", accelerator.device.type):

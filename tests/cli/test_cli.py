@@ -3,6 +3,7 @@
 # ruff: noqa: F811 (fixtures are imported, then named by the tests)
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -219,6 +220,35 @@ def test_show_draws_a_trace(trace_file, capsys, monkeypatch):
     assert "the steps 1 to 2" in capsys.readouterr().err
 
 
+def test_show_reads_what_comes_in_by_a_pipe(trace_file, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    data = trace_file.read_bytes()
+    assert main.main(["show", str(trace_file)]) == 0
+    drawn = capsys.readouterr().out
+    for more in ((), ("--html", "r.html")):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert main.main(["show", "-", *more]) == 0
+    assert capsys.readouterr().out == drawn
+    assert "standard input" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    assert "standard input" in refused(main.main(["show", "-"]), *capsys.readouterr())
+
+
+def test_a_replay_does_not_replace_its_trace(trace_file, capsys, tmp_path):
+    before = trace_file.read_bytes()
+    (tmp_path / "link").symlink_to(trace_file)
+    for one, two in ((trace_file, trace_file), (trace_file, "link"), ("link", trace_file)):
+        given = ["show", str(tmp_path / one), "--html", str(tmp_path / two)]
+        assert "is the trace itself" in refused(main.main(given), *capsys.readouterr())
+    assert trace_file.read_bytes() == before
+
+
+def test_a_trace_without_steps_says_so(capsys, tmp_path):
+    files.write(tmp_path / "t.jsonl", [replace(recording(), steps=())])
+    status = main.main(["show", str(tmp_path / "t.jsonl"), "--step", "1"])
+    assert "t.jsonl has no steps" in refused(status, *capsys.readouterr())
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 @pytest.mark.parametrize(
     ("environment", "option", "coloured"),
@@ -309,3 +339,11 @@ def test_texts_to_copy_from_are_named_in_the_trace(stairs, tmp_path):
     assert origins
     assert {origin and origin.document for origin in origins} == {"words.txt"}
     assert "cannot be read" in refused(*stairs(*decode(*more, "--reference", str(tmp_path / "no"))))
+    lanes = ("--lanes", "none,model,reference", "--reference", str(reference), *more[2:])
+    assert stairs(*decode(*lanes, command="race"))[0] == 0
+    assert [lane.run.references for lane in files.read(file)] == [(), (), ("words.txt",)]
+
+
+def test_at_temperature_0_what_changes_nothing_may_be_said(stairs):
+    for more in (("--top-p", "1", "--seed", "3"), ("--repetition-penalty", "1.5", "--top-k", "5")):
+        assert stairs(*decode("--temperature", "0", *more))[0] == 0

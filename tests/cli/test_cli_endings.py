@@ -47,6 +47,13 @@ EARLY = {
     ("run", "--prompt", "x", "--dtype", "int1"): "float32",
     ("run", "--prompt", "x", "--trace", "no/such/folder/t.jsonl"): "no/such/folder",
     ("run", "--prompt", "x", "--trace", "."): "written",
+    ("run", "--prompt", "x", "--trace", "-"): "stdout has the text",
+    ("run", "--prompt", "x", "--reference", "f"): "drafter suffix or reference",
+    ("run", "--prompt", "x", "--drafter", "lookup", "--reference", "f"): "Nobody here reads",
+    ("race", "--prompt", "x", "--reference", "f"): "Nobody here reads",
+    ("bench", "--drafters", "lookup", "--reference", "f"): "Nobody here reads",
+    ("run", "--prompt", "x", "--temperature", "0", "--top-k", "5"): "--top-k is about dice",
+    ("run", "--prompt", "x", "--temperature", "0", "--rule", "coupled"): "--rule is about dice",
     ("run", "--prompt", "x", "--nonsense"): "--nonsense",
     ("run", "--prompt", "x", "--max", "5"): "--max",
     ("race", "--prompt", "x", "--lanes", "none"): "two lanes",
@@ -57,6 +64,9 @@ EARLY = {
     ("show", "no-such-file"): "cannot be read",
     ("show", str(ROOT / "LICENSE")): "neither a Stairs trace",
     ("show", "x", "--step", "two"): "--step",
+    ("show", "x", "--step", "2", "--html", "y"): "leave out --step",
+    ("show", "x", "--html", "-"): "is no file",
+    ("train", "nope"): "train head, train slm and train space",
     ("run", "--prompt", "x", "--backend", "\x1b[2J\nb"): "backend",
     ("run", "--prompt", "x", "\x1b[2J"): "\u241b[2J",
 }
@@ -243,8 +253,9 @@ def test_a_prompt_file_that_will_not_do_is_refused(tmp_path, monkeypatch, capsys
     (tmp_path / "empty").write_bytes(b" \n")
     (tmp_path / "long").write_bytes(b"x" * (4 * 2**20 + 1))
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-    asked = {"bytes": "cannot be read", "empty": "is empty", "long": "more than 4 MB"}
-    for name, words in (*asked.items(), ("none", "cannot be read"), (".", "cannot be read")):
+    asked = {"bytes": "in UTF-8", "empty": "is empty", "long": "more than 4 MB"}
+    asked |= {"none": "There is no prompt file", ".": "is a folder", "x" * 5000: "name another"}
+    for name, words in asked.items():
         status = main.main(["run", "--prompt-file", str(tmp_path / name)])
         assert words in refused(status, *capsys.readouterr())
     assert "is empty" in refused(main.main(["run", "--prompt-file", "-"]), *capsys.readouterr())

@@ -128,6 +128,11 @@ def test_two_processes_train_one_head_together(tiny_pair_dir, corpus, tmp_path, 
         (["--lr", "-1"], "learning rate is -1"),
         (["--heads", "0"], "number of heads is 0"),
         (["--depth", "-1"], "number of blocks in a head is -1"),
+        (["--kind", "draft", "--vocabulary", "0"], "Nothing is guessed among 0 tokens"),
+        (["--vocabulary", "-3"], "Nothing is guessed among -3 tokens"),
+        (["--kind", "eagle", "--unroll", "0"], "must be from 1 to 30 in texts of 32 tokens"),
+        (["--kind", "eagle", "--unroll", "31"], "must be from 1 to 30 in texts of 32 tokens"),
+        (["--seed", "9223372036854775808"], "at most 18 digits"),
         (["--corpus", "."], "No text was found"),
         (["--corpus", "nowhere"], "no corpus folder nowhere"),
         (["--target", "no/such/model"], "no folder no/such/model"),
@@ -144,6 +149,34 @@ def test_bad_input_of_a_training_is_one_sentence(
     assert said(status, *capsys.readouterr(), why)
     assert before == {file.name: file.read_bytes() for file in head.iterdir()}
     assert not (tmp_path / "work").exists()
+
+
+def test_an_option_of_another_kind_is_told_to_change_nothing(
+    tiny_pair_dir, corpus, tmp_path, capsys
+):
+    given = words(tiny_pair_dir / "target", corpus, tmp_path, "--unroll", "3", "--ngrams", "4")
+    assert main.main([*given, "--heads", "2", "--seconds", "60"]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "changes nothing" in line]
+    assert told == [
+        "--unroll is an option of eagle: it changes nothing for medusa.",
+        "--ngrams is an option of ngram-table: it changes nothing for medusa.",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["", "head", "slm", "space"])
+def test_a_loss_that_is_no_number_is_null(monkeypatch, capsys, kind):
+    from stairs_core.training import command as training
+    from stairs_core.training.heads import command as heads
+    from stairs_core.training.slm import command as slm
+    from stairs_core.training.space import command as space
+
+    module = {"": training, "head": heads, "slm": slm, "space": space}[kind]
+    monkeypatch.setattr(module, "main", lambda args: {"log": [{"loss": float("nan")}]})
+    given = ["--corpus", "x", "--out", "y", "--json"]
+    given += ["--kind", "medusa"] if kind == "head" else []
+    given += ["--target", "bundled"] if kind == "space" else []
+    assert main.main(["train", *filter(None, [kind]), *given]) == 0
+    assert json.loads(capsys.readouterr().out) == {"log": [{"loss": None}]}
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,20 @@ from heads import save_heads
 from tiny_models import make_model, make_tokenizer, perturb
 from transformers import (
     DynamicCache,
+    EosTokenCriteria,
     LlamaConfig,
     LlamaForCausalLM,
     LogitsProcessor,
+    MaxLengthCriteria,
     StoppingCriteria,
     StopStringCriteria,
     T5Config,
     T5ForConditionalGeneration,
     TextIteratorStreamer,
+)
+from transformers.generation.logits_process import (
+    SynthIDTextWatermarkLogitsProcessor,
+    UnbatchedClassifierFreeGuidanceLogitsProcessor,
 )
 from transformers.generation.streamers import BaseStreamer
 
@@ -158,6 +164,59 @@ def test_options_reach_the_loop(target, draft, backend):
     copied = {t.source for s in steps(prompt_lookup_num_tokens=2) for t in s.drafted}
     assert copied == {"lookup"}
     assert steps(assistant_model=draft, k="auto")
+
+
+class OddLength(MaxLengthCriteria):
+    def __call__(self, input_ids, scores, **kwargs):
+        return super().__call__(input_ids, scores) & (input_ids.shape[1] % 2 == 1)
+
+
+class NeverEarly(EosTokenCriteria):
+    def __call__(self, input_ids, scores, **kwargs):
+        return super().__call__(input_ids, scores) & (input_ids.shape[1] > 20)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "length"),
+    [
+        ([MaxLengthCriteria(40), MaxLengthCriteria(25)], 25),
+        ([OddLength(22)], 23),
+        ([NeverEarly([*range(320)])], 21),
+    ],
+)
+def test_every_criterion_is_asked(target, draft, criteria, length):
+    options = {"stopping_criteria": criteria}
+    found = ours(target, assistant_model=draft, **options)
+    assert found.shape[1] == length
+    assert torch.equal(found, alone(target, **options))
+
+
+def test_what_generate_is_told_of_an_assistant_is_kept_to(target, draft, monkeypatch):
+    def guesses(**options):
+        steps = []
+        found = ours(target, on_step=steps.append, **options)
+        assert torch.equal(found, alone(target))
+        return [len(s.drafted) for s in steps[:-2]]
+
+    assert set(guesses(assistant_model=target)) == {6}
+    assert set(guesses(num_assistant_tokens=2)) != {2}, "no assistant, no word of one"
+    assert set(guesses(assistant_model=target, num_assistant_tokens=2)) == {2}
+    assert set(guesses(assistant_model=target, num_assistant_tokens=2, k=3)) == {3}
+    told = {"num_assistant_tokens": 2, "num_assistant_tokens_schedule": "heuristic"}
+    assert guesses(assistant_model=target, **told)[:3] == [2, 4, 6]
+    unsure = guesses(assistant_model=target, **told, assistant_confidence_threshold=1.0)
+    assert set(unsure) == {1}
+    # Where transformers itself looks.
+    monkeypatch.setattr(draft.generation_config, "num_assistant_tokens", 4)
+    assert set(guesses(assistant_model=draft)) == {4}
+    monkeypatch.setattr(draft.generation_config, "num_assistant_tokens", 40)
+    assert guesses(assistant_model=draft)[0] == 32
+
+
+def test_what_a_models_own_config_carries_was_not_asked_for(target, monkeypatch):
+    expected = alone(target)
+    monkeypatch.setattr(target.generation_config, "cache_implementation", "static")
+    assert torch.equal(ours(target), expected)
 
 
 def test_a_run_is_cut_in_the_midst_of_what_was_accepted(target):
@@ -299,6 +358,19 @@ REFUSED = {
     "no drafter 'oracle'": {"drafter": "oracle"},
     "no backend 'cloud'": {"backend": "cloud"},
     "K is 0": {"k": 0},
+    "prompt_lookup_num_tokens is 40": {"prompt_lookup_num_tokens": 40},
+    "num_assistant_tokens is 40": {"assistant_model": make_model(), "num_assistant_tokens": 40},
+    "assistant_early_exit=2": {"assistant_early_exit": 2},
+    "max_matching_ngram_size=5": {"prompt_lookup_num_tokens": 3, "max_matching_ngram_size": 5},
+    "prefill_chunk_size=4": {"prefill_chunk_size": 4},
+    "cache_implementation='static'": {"cache_implementation": "static"},
+    "leave out assistant_tokenizer": {"assistant_tokenizer": make_tokenizer()},
+    "FreeGuidanceLogitsProcessor remembers": {
+        "logits_processor": [UnbatchedClassifierFreeGuidanceLogitsProcessor(1.5, None)]  # type: ignore[arg-type]
+    },
+    "WatermarkLogitsProcessor remembers": {
+        "logits_processor": [SynthIDTextWatermarkLogitsProcessor(2, [1, 2], 8, 0, 8, "cpu")]  # type: ignore[arg-type]
+    },
     "no draft model": {"drafter": "model"},
     "holds the id 320": {"inputs": torch.tensor([[5, 320]])},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,32 @@ def test_dtypes(tiny_pair_dir: Path, dtype: str):
     runner = Runner(pair, "Once upon a time", Settings(max_new_tokens=12))
     assert sum(len(s.committed) for s in runner.decode()) == 12
     assert runner.run.dtype == dtype
+
+
+HUB = "https://huggingface.co"
+COMMIT = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        (f"{HUB}/a/b", "a/b"),
+        (f"{HUB}/a/b/tree/main", "a/b"),
+        ("hf.co/a/b", "a/b"),
+        (f"{HUB}/a/b/resolve/main/m.gguf", "a/b/m.gguf"),
+        (f"{HUB}/a/b/blob/{COMMIT}/q/m.gguf?download=true", f"a/b@{COMMIT}/q/m.gguf"),
+        (f"{HUB}/a/b:c/d", "a/b:c/d"),
+        (f"./here:{HUB}/c/d", "./here:c/d"),
+    ],
+)
+def test_an_address_of_the_hub_is_answered_with_the_models_name(spec, name):
+    refused(spec, rf"is an address: name the model as {re.escape(name)}\.$")
+
+
+def test_what_is_no_model_in_a_pair_is_refused():
+    refused("https://example.org/m.gguf", "download it, and name its path")
+    for spec in ("bundled:x.gguf", "x.gguf:bundled", "bundled:bundled"):
+        refused(spec, "bundled is a pair, and .* needs two models")
 
 
 def test_several_ends(pair_dir: Path):

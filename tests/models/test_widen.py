@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import families
 import pytest
 import torch
 from elsewhere import placed
@@ -43,7 +44,9 @@ def test_a_widened_pair_from_the_command_line(tiny_pair, tiny_pair_dir, tmp_path
     out = tmp_path / "wide"
     options = ["--pair", str(tiny_pair_dir), "--out", str(out), "--dtype", "float32"]
     assert main(["widen", *options, "--target", "64x5x96", "--draft", "48x4x64"]) == 0
-    assert str(out) in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert str(out) in said.out
+    assert said.err == ""
     wide = load_pair(str(out), "cpu", "float32")
     assert wide.target_name == "target, widened"
     assert wide.parameters > tiny_pair.parameters
@@ -61,3 +64,31 @@ def test_a_widened_pair_from_the_command_line(tiny_pair, tiny_pair_dir, tmp_path
     assert "WIDTHxLAYERSxMLP" in capsys.readouterr().err
     assert main(["widen", *options, "--target", "64x3x96"]) == 2
     assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        (("--target", "64x1x64"), "64x1x64 will not do"),
+        (("--target", "64x5x96", "--draft", "40x4x64"), "40x4x64 will not do"),
+    ],
+)
+def test_nothing_is_written_before_both_sizes_are_known_to_do(
+    tiny_pair_dir, tmp_path: Path, capsys, sizes, why
+):
+    out = tmp_path / "wide"
+    assert main(["widen", "--pair", str(tiny_pair_dir), "--out", str(out), *sizes]) == 2
+    assert why in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_only_llamas_are_widened_and_a_draft_too_is_looked_at_first(
+    tiny_pair_dir, tmp_path: Path, capsys
+):
+    families.save("GPT2", tmp_path / "pair")
+    spec = f"{tiny_pair_dir / 'target'}:{tmp_path / 'pair' / 'target'}"
+    capsys.readouterr()
+    words = ["widen", "--pair", spec, "--out", str(tmp_path / "wide"), "--target", "64x5x96"]
+    assert main([*words, "--draft", "48x4x64"]) == 2
+    assert "this is a gpt2" in capsys.readouterr().err
+    assert not (tmp_path / "wide").exists()

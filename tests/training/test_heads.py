@@ -119,6 +119,18 @@ def test_a_head_is_trained_further_until_its_time_is_over(
         train(kind, target, corpus, tmp_path, **options | {"vocabulary": 7, "heads": 2})
 
 
+def test_more_guesses_in_a_row_than_the_texts_have_give_numbers(tiny_pair_dir, corpus, tmp_path):
+    target = tiny_pair_dir / "target"
+    train("eagle", target, corpus, tmp_path)
+    for file in tmp_path.glob("work/*/texts-*"):
+        short = load_file(file)
+        short["lengths"].clamp_(max=10)
+        save_file(short, file)
+    log = train("eagle", target, corpus, tmp_path, unroll=20)["log"]
+    assert all(value == value for row in log for value in row.values())
+    assert {name for name in log[-1] if "right" in name} == {f"right{i}" for i in range(1, 9)}
+
+
 @pytest.mark.parametrize("kind", [kind for kind in DRAFTERS if kind in command.KINDS])
 def test_features_are_shared_and_the_head_is_found(tiny_pair_dir, corpus, tmp_path, kind):
     from stairs_core.models.load import load_pair

@@ -199,6 +199,7 @@ def test_a_step_always_has_the_same_examples():
         (["--lr", "0"], "must lie between 0 and 1"),
         (["--stress", "0"], "stress is 0.0, but is a weight"),
         (["--seconds", "0"], "seconds is 0.0, but must be above 0"),
+        (["--seed", str(2**63)], "at most 18 digits"),
         (["--own", "-1"], "own is -1, but must be 0 or more"),
         (["--corpus", "/nowhere"], "There is no corpus folder"),
     ],

@@ -150,6 +150,7 @@ def test_texts_keep_their_characters_and_are_apart():
         (["--rows-at-once", "0"], "have a row at least"),
         (["--tokens", "9"], "A step reads 256 tokens, and 9 were asked for"),
         (["--lr", "nan"], "learning rate is nan"),
+        (["--seed", str(-(2**63))], "at most 18 digits"),
         (["--length", "300", "--tokens", "9000"], "longer than .* reads, which is 256"),
         (["--mask-token", "<|nothing|>"], "no token '<|nothing|>'"),
         (["--corpus", "EMPTY"], "No text was found"),

@@ -202,6 +202,10 @@ def test_replay_counts_as_the_loop_does() -> None:
         ({"recipe": "huge"}, "cpu, full, tiny"),
         ({"stage": "target"}, "--stage tokenizer"),
         ({"stage": "export"}, "--stage"),
+        ({"target_tokens": 0}, "--target-tokens is 0"),
+        ({"distill_tokens": -5}, "--distill-tokens is -5"),
+        ({"out": Path(__file__)}, "is no folder: name another as --out"),
+        ({"seed": 2**63}, "at most 18 digits"),
     ],
 )
 def test_bad_input_names_the_fix(corpus: Path, tmp_path: Path, changes: dict, words: str) -> None:

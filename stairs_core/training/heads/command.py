@@ -18,9 +18,11 @@ from safetensors.torch import save_file
 from ...errors import InputError
 from ...forward import capabilities, hidden_states
 from ...models import devices, eagle_format, folder_check, heads, load
+from ..common import as_json, check_seed
 from ..corpus import read_corpus
 from ..optim import remembered_bfloat16
 from . import chimera, draft, eagle, features, loop, medusa, ngrams, pseudo, texts
+from .options import settle
 from .ranks import Ranks
 
 New = Callable[
@@ -50,6 +52,8 @@ KINDS = {
 
 MOST = 16
 """Tokens that heads guess at once."""
+IN_A_ROW = 32
+"""Tokens that any drafter guesses in a step."""
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
@@ -59,8 +63,12 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     check_out(args.out)
     if args.start:
         _check_start(args.kind, args.start)
+    ignored = settle(args)
     _check_numbers(args)
+    check_seed(args.seed)
     works, prompts = _read(args)
+    if ignored:
+        print("\n".join(ignored), file=sys.stderr)
     name = str(load.BUNDLED / "target") if args.target == "bundled" else args.target
     ranks = Ranks(args.device)
     model = load.load_stock(name, ranks.device, torch.float32)
@@ -160,6 +168,7 @@ def check_out(out: Path) -> None:
 
 def _check_numbers(args: argparse.Namespace) -> None:
     openings = texts.OPENING[1]
+    most = min(IN_A_ROW, args.length - 2)  # a guess begins after two tokens
     for fits, sentence in (
         (args.tokens >= 1, f"The target is to write {args.tokens:,} tokens: ask for 1 or more."),
         (
@@ -189,6 +198,15 @@ def _check_numbers(args: argparse.Namespace) -> None:
             f"The number of heads is {args.heads}, but must be from 1 to {MOST}.",
         ),
         (args.ngrams >= 1, f"A table of {args.ngrams} n-grams guesses nothing: ask for 1 or more."),
+        (
+            args.vocabulary >= 1,
+            f"Nothing is guessed among {args.vocabulary} tokens: ask for 1 or more.",
+        ),
+        (
+            1 <= args.unroll <= most,
+            f"Guesses in a row are to be {args.unroll}, but must be from 1 to {most} in texts of "
+            f"{args.length} tokens.",
+        ),
         (args.depth >= 0, f"The number of blocks in a head is {args.depth}: give 0 or more."),
     ):
         if not fits:
@@ -288,6 +306,6 @@ def write_tensors(state: dict[str, torch.Tensor], config: dict[str, Any], out: P
     save_file({n: t.cpu().contiguous() for n, t in tensors.items()}, partial, {"format": "pt"})
     os.replace(partial, out / "model.safetensors")
     words = out / "config.json.partial"
-    words.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    words.write_text(as_json(config, 1) + "\n", encoding="utf-8")
     os.replace(words, out / "config.json")
     folder_check.check_folder(str(out))

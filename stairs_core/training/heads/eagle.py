@@ -110,7 +110,10 @@ def loss_of(module: EagleHead, model: Any, dtype: torch.dtype) -> Loss:
                 # Index t of step i has read the text up to token t + 1 + i.
                 at = slice(i + 1, normed.shape[1] + i + 1)
                 there = next_taught[:, at]
-                nats, right = wanted.judge(wanted.row[:, at][there], module.lm_head(normed[there]))
+                rows = wanted.row[:, at][there]
+                if i and not len(rows):  # no text of this step is so long
+                    break
+                nats, right = wanted.judge(rows, module.lm_head(normed[there]))
                 total, weights = total + LATER**i * nats, weights + LATER**i
                 shown[f"right{i + 1}"] = right
         return total / weights, shown

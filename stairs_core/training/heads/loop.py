@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -165,8 +166,7 @@ def train(
 ) -> list[dict[str, float]]:
     """Trains ``module`` and returns the log: a dict for every 50 steps, and for the last. Resumes
     from the checkpoint ``file`` if there is one. Raises KeyboardInterrupt, after saving, when it
-    was asked to stop.
-    """
+    was asked to stop."""
     optimizers = make_optimizers(module, plan.lr, plan.muon)
     start, log = _restore(file, plan, module, optimizers)
     end = min(batches.steps, start + (plan.stop_after or batches.steps))
@@ -180,7 +180,7 @@ def train(
         disable=not ranks.main,
     )
     began = saved = time.monotonic()
-    sums, count = dict[str, Any](), 0
+    sums, counts = dict[str, Any](), Counter[str]()
     with _Stop() as stop:
         for step in range(start, end):
             share = _share(step, batches.steps, began, plan.seconds)
@@ -192,16 +192,17 @@ def train(
             _update(module, optimizers, factor)
             # Summed where they are: to read one waits for the device.
             shown = {"loss": value.detach(), **shown}
-            sums, count = {k: sums.get(k, 0.0) + v for k, v in shown.items()}, count + 1
+            sums |= {k: sums.get(k, 0.0) + v for k, v in shown.items()}
+            counts.update(shown.keys())
             bar.update(batches.tokens)
             done = step + 1
             over = done == batches.steps
             over = over or ranks.any(_share(done, batches.steps, began, plan.seconds) >= 1)
             if done % 50 == 0 or over:
-                means = {k: round(float(v) / count, 4) for k, v in sums.items()}
+                means = {k: round(float(v) / counts[k], 4) for k, v in sums.items()}
                 log.append({"step": done, **means})
                 bar.set_postfix({k: f"{v:.3f}" for k, v in log[-1].items() if k != "step"})
-                sums, count = {}, 0
+                sums, counts = {}, Counter()
             asked = ranks.any(stop.asked)
             late = time.monotonic() - saved > SAVE_SECONDS
             if ranks.main and (late or asked or over or done == end):

@@ -15,6 +15,7 @@ import torch
 from ...errors import InputError
 from ...forward import hidden_states
 from ...models import cache, devices, heads, load
+from ..common import check_seed
 from ..corpus import read_corpus
 from ..export import SHARD
 from ..heads import loop
@@ -150,6 +151,7 @@ class _Trainer:
 def _check(args: argparse.Namespace) -> None:
     """What can be refused before a model is loaded."""
     check_out(args.out)
+    check_seed(args.seed)
     least = {"tokens": 1, "length": 8, "steps": 1, "texts": 1, "sweep": 1, "inner": 1}
     least |= {"workers": 0, "own": 0}
     for name, low in least.items():

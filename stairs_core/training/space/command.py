@@ -20,6 +20,7 @@ from ...errors import InputError
 from ...forward import capabilities, hidden_states, quantised_weights, sliding_windows
 from ...models import cache, devices, folder_check, load
 from ...quiet import quiet
+from ..common import check_seed
 from ..corpus import Corpus, read_corpus
 from ..optim import remembered_bfloat16
 from ..trainer import LanguageLoss, Plan, train
@@ -40,6 +41,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     devices.keep_to_cores()
     name = str(load.BUNDLED / "target") if args.target == "bundled" else args.target
     _check_numbers(args)
+    check_seed(args.seed)
     _check_out(args.out, name)
     corpus = read_corpus(args.corpus, prepare=str.strip)
     accelerator = Accelerator(cpu=args.device == "cpu")
