@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -43,12 +42,14 @@ class Sampling:
             value = getattr(self, name)
             whole = isinstance(low, int)
             known = type(value) is int if whole else type(value) in (int, float)
-            if not known or not math.isfinite(value) or not low <= value <= high:
+            if not known or not low <= value <= high:  # no bound holds for NaN
                 kind = "a whole number" if whole else "a number"
                 what = name.replace("_", "-")
                 raise InputError(
                     f"The {what} is {value!r:.60}, but must be {kind} from {low:g} to {high:g}."
                 )
+            if not whole:  # JSON writes 2.0 as 2, and transformers takes no whole numbers
+                object.__setattr__(self, name, float(value))
         if 0 < self.temperature < 1e-3:
             raise InputError("A temperature under 0.001 is greedy decoding: use 0.")
         if self.rule not in RULES:
