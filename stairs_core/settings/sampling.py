@@ -20,6 +20,23 @@ _BOUNDS = {
 }
 
 
+def out_of(what: str, value: object, low: float, high: float) -> InputError:
+    """The refusal of a value that is no number from ``low`` to ``high``, which are whole numbers
+    where it must be one. None is what an empty field of the page holds."""
+    given = "empty" if value is None else f"{value!r:.60}"
+    kind = "a whole number" if isinstance(low, int) else "a number"
+    return InputError(
+        f"{what} is {given}, but must be {kind} from {_plain(low)} to {_plain(high)}."
+    )
+
+
+def _plain(number: float) -> str:
+    """As people write it: 4096, 2,147,483,648 or 0.000001."""
+    if isinstance(number, int):
+        return f"{number:,}" if number >= 10_000 else str(number)
+    return f"{number:.6f}".rstrip("0").rstrip(".")
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are sampled; the names and meanings are those of ``transformers``.
@@ -43,11 +60,8 @@ class Sampling:
             whole = isinstance(low, int)
             known = type(value) is int if whole else type(value) in (int, float)
             if not known or not low <= value <= high:  # no bound holds for NaN
-                kind = "a whole number" if whole else "a number"
-                what = name.replace("_", "-")
-                raise InputError(
-                    f"The {what} is {value!r:.60}, but must be {kind} from {low:g} to {high:g}."
-                )
+                what = f"The {name.replace('_', '-')}"
+                raise out_of(what, value, low, high)
             if not whole:  # JSON writes 2.0 as 2, and transformers takes no whole numbers
                 object.__setattr__(self, name, float(value))
         if 0 < self.temperature < 1e-3:

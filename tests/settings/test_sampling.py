@@ -17,6 +17,9 @@ from stairs_core.settings.sampling import Sampling
         ({"top_p": 0.0}, "top-p is 0.0"),
         ({"top_k": 2.5}, "top-k is 2.5, but must be a whole number"),
         ({"seed": True}, "seed is True"),
+        ({"seed": None}, "seed is empty, .* a whole number from 0 to 9,007,199,254,740,992[.]"),
+        ({"top_k": -1}, "from 0 to 2,147,483,648[.]"),
+        ({"top_p": 2}, "from 0.000001 to 1[.]"),
         ({"rule": "fair"}, "no rule 'fair'"),
     ],
 )
