@@ -21,6 +21,7 @@ MEASURING = "Measuring what passes cost here …"
 UNMEASURED = "The GPU is here only while a run goes on, so passes are not timed before it."
 NO_CARD = "What to expect cannot be said"
 QUEUED = "Waiting for the machine …"
+WITHDRAWN = "The run was withdrawn before its turn came: press Run to ask for it again."
 REFUSED = (
     "The page is too busy to take the run, has as many of yours waiting as it takes from one "
     "address, or is out of reach: try again in a minute."
