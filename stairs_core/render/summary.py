@@ -117,8 +117,9 @@ def _speedup(first: Lane, lead: Lane, running: bool) -> dict[str, str]:
     both = _compare(first, lead)
     found = both.speedup if both else None
     # What it was worth is only known at the end, as is the sentence that says so.
-    over = first is not None and lead is not None and not running
-    busy = over and not lossy(lead) and bool(metrics.too_busy(lead, first))
+    busy = bool(
+        first and lead and not running and not lossy(lead) and metrics.too_busy(lead, first)
+    )
     tone = "unsure" if busy else "slower" if found is not None and found < 1 else ""
     return _tile(
         _number(found, "{:.2f} ×"),
