@@ -316,7 +316,7 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     # Try a real chat model        try_chat                    the same
     #   then, of both              adapt, then preflight       drafter menus, then the card
     #   then, in the browser                                   buttons
-    # the first guesser changes    preflight                   card
+    # the first guesser changes    preflight                   card; until then it says so
     # Run                          run, while it goes on       stage, notice, buttons
     #                              run, at its end             stage, files to save
     #   then, in the browser                                   buttons
@@ -346,8 +346,12 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
         wires.server(adapted.then, *card)
     for ended in (loaded, tried):
         _free(wires, ended, handlers.load_buttons(idle=True))
+    waits = json.dumps(notices.card(notices.MEASURING) | {"waits": True})
+    unasked = json.dumps(notices.card(notices.UNASKED))
     for name in form.PRICED:
-        wires.server(parts[name].change, *card, trigger_mode="always_last")
+        wires.browser(parts[name].change, f"() => ({waits})", (), ("preflight",))
+        priced = wires.server(parts[name].change, *card, trigger_mode="always_last")
+        wires.browser(priced.failure, f"() => ({unasked})", (), ("preflight",))
 
     once: dict[str, Any] = {**_turn(), "trigger_mode": "once"}
     switched = ("run", "stop", "open", "recorded", "smaller")
