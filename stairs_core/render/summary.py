@@ -125,7 +125,7 @@ def _speedup(first: Lane, lead: Lane, running: bool) -> dict[str, str]:
         _number(found, "{:.2f} ×"),
         "the speed of the target alone"
         + (", for another text (lossy)" if lossy(lead) else "")
-        + (", measured on a machine too busy to rely on it" if busy else "")
+        + (" (busy machine)" if busy else "")
         + (", so far" if running else ""),
         f"Speedup: {_uncapital(MEANINGS['speedup'])}",
         f"big {tone}".rstrip(),
