@@ -39,6 +39,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from gradio.queueing import Queue
+from gradio.server_messages import ProcessCompletedMessage
 from gradio.themes import Base
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
@@ -230,6 +232,33 @@ def _stop(request: gr.Request) -> None:
     handlers.stop(_visitor(request))
 
 
+def _stopper(demo: gr.Blocks, notice: Any) -> Callable[..., Any]:
+    """What Stop does: ends the visitor's run, also one that waits for its turn."""
+
+    async def stop(request: gr.Request) -> None:
+        visitor = _visitor(request)
+        handlers.stop(visitor)
+        await _withdraw(demo._queue, visitor, notice)
+
+    return stop
+
+
+async def _withdraw(queue: Queue, visitor: str, notice: Any) -> None:
+    """Takes the visitor's runs that wait out of the queue. Gradio's client hears at once that they
+    are over, as it does after gradio's own way to cancel an event."""
+    async with queue.delete_lock:  # or one of them may begin meanwhile
+        waiting = queue.event_queue_per_concurrency_id[RUNS].queue
+        own = [event for event in waiting if event.session_hash == visitor]
+        for event in own:
+            waiting.remove(event)
+            queue.event_ids_to_events.pop(event._id, None)
+    said = _update(notices.notice(notices.WITHDRAWN))
+    for event in own:
+        data = [said if part is notice else gr.skip() for part in event.fn.outputs]
+        output = {"data": data, "is_generating": False}
+        queue.send_message(event, ProcessCompletedMessage(output=output, success=True))
+
+
 def _leave(request: gr.Request) -> None:
     handlers.leave(_visitor(request))
 
@@ -249,8 +278,10 @@ def _wire_browser(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     js = f"(...held) => globalThis.Stairs?.hold?.({json.dumps(noted)}, held) ?? []"
     wires.browser(functools.partial(gr.on, [demo.load, *changes]), js, noted, ())
     queued = json.dumps(notices.notice(notices.QUEUED, "wait"))
-    asked = f"() => [{queued}, Stairs.shows('smaller', false)]"
-    wires.browser(parts["run"].click, asked, (), ("notice", "smaller"))
+    # Off until `_free`. Stop is on from here: a run that waits for its turn can be stopped, too.
+    busy = [{"__type__": "update", "interactive": name == "stop"} for name in ("run", "stop")]
+    asked = f"() => [{queued}, Stairs.shows('smaller', false), ...{json.dumps(busy)}]"
+    wires.browser(parts["run"].click, asked, (), ("notice", "smaller", "run", "stop"))
     wires.browser(parts["new-seed"].click, widgets.NEW_SEED, (), ("seed",))
     wires.browser(parts["chat"].input, widgets.CHATTING, ("chat",), ("turn",))
     wires.browser(parts["preset"].input, "() => ''", (), ("own",))
@@ -285,7 +316,7 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     # Try a real chat model        try_chat                    the same
     #   then, of both              adapt, then preflight       drafter menus, then the card
     #   then, in the browser                                   buttons
-    # the first guesser changes    preflight                   card
+    # the first guesser changes    preflight                   card; until then it says so
     # Run                          run, while it goes on       stage, notice, buttons
     #                              run, at its end             stage, files to save
     #   then, in the browser                                   buttons
@@ -293,6 +324,7 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     # Open trace or log            open_trace                  stage, notice, files to save
     # Recorded runs                open_recorded               stage, notice, files to save
     # Stop; the page closes        stop                        (`run` comes to its end)
+    #   if it waits for its turn                               notice, buttons
     # Stop loading; closes         leave                       (`load` comes to its end)
     shown = ("stage", "notice", *widgets.FILES)
     asked = ("spec", *form.ASKED)
@@ -314,8 +346,12 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
         wires.server(adapted.then, *card)
     for ended in (loaded, tried):
         _free(wires, ended, handlers.load_buttons(idle=True))
+    waits = json.dumps(notices.card(notices.MEASURING) | {"waits": True})
+    unasked = json.dumps(notices.card(notices.UNASKED))
     for name in form.PRICED:
-        wires.server(parts[name].change, *card, trigger_mode="always_last")
+        wires.browser(parts[name].change, f"() => ({waits})", (), ("preflight",))
+        priced = wires.server(parts[name].change, *card, trigger_mode="always_last")
+        wires.browser(priced.failure, f"() => ({unasked})", (), ("preflight",))
 
     once: dict[str, Any] = {**_turn(), "trigger_mode": "once"}
     switched = ("run", "stop", "open", "recorded", "smaller")
@@ -334,7 +370,7 @@ def _wire_server(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     wires.server(chosen, handlers.open_recorded, ("recorded",), shown, **latest)
 
     # Not in the queue, where they would wait for what they are to end.
-    parts["stop"].click(_stop, queue=False, **_QUIET)
+    parts["stop"].click(_stopper(demo, parts["notice"]), queue=False, **_QUIET)
     parts["leave"].click(_leave, queue=False, **_QUIET)
     demo.unload(_leave)
     demo.unload(_stop)

@@ -10,6 +10,7 @@ not processors of one text, and those that cannot be undone for rejected tokens.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ LEFT_OUT = (
 _SAMPLED = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 """Fields of ``Sampling`` that have the same name in a ``GenerationConfig``."""
 _LONGEST = 60
+_SENSELESS = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+"""What transformers raises for values that it cannot use."""
 
 
 def config(model: Any, sampling: Sampling | None) -> GenerationConfig:
@@ -56,19 +59,36 @@ def processors(
     """The processors that ``generate`` would apply to every row of logits of ``model``, for a text
     of ``new`` more tokens. ``model``: one that no prompt is bound to (``encoder_decoder.bind``).
     ``first``: the decoder's first token, where an encoder reads the prompt. Raises InputError where
-    the model's defaults make no sense."""
-    try:
-        found = _built(model, config(model, sampling), prompt_ids, new, eos_ids, first)
+    the model's defaults, or the values of ``sampling``, make no sense."""
+
+    def made(asked: Sampling | None) -> LogitsProcessorList:
+        found = _built(model, config(model, asked), prompt_ids, new, eos_ids, first)
         if found:  # some fail only when they are first called
             text = start_ids(model, first) if reads_apart(model) else prompt_ids
             row = torch.zeros(1, model.config.get_text_config().vocab_size, device=model.device)
             _ = found(torch.tensor([text], device=model.device), row)  # type: ignore[arg-type]
         return found
-    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as e:
+
+    try:
+        return made(sampling)
+    except _SENSELESS as e:
         reason = " ".join(str(e).split())[:160].rstrip(".")
+        if sampling is not None and _works(made):
+            raise InputError(
+                f"These settings of sampling cannot be used ({reason}): change them."
+            ) from e
         raise InputError(
             f"The model's generation_config.json cannot be kept to ({reason}): mend it."
         ) from e
+
+
+def _works(made: Callable[[Sampling], Any]) -> bool:
+    """Whether the model's defaults make sense where ``Sampling`` asks for nothing."""
+    try:
+        made(Sampling(0.0))
+    except _SENSELESS:
+        return False
+    return True
 
 
 def applied(model: Any, sampling: Sampling | None) -> tuple[str, ...]:

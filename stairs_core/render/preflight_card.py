@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..settings.methods import REGISTRY
 from ..traces.records import Preflight, Promise
 from ..traces.what_if import WhatIf
 from .labels import BACKENDS, config_entries, guesser
@@ -35,7 +36,7 @@ def headline(card: Preflight) -> str:
             f"of {card.busy:.1f} while it was measured."
         )
     if not card.promises:
-        return "What it gains depends on the text: its guesses cost no pass of a draft model."
+        return _unpriced(card.drafter)
     least, *_, most = card.promises
     k = "K auto" if card.k is None else f"K = {card.k}"
     return (
@@ -43,6 +44,31 @@ def headline(card: Preflight) -> str:
         f"alone, if {100 * least.alpha:.0f} to {100 * most.alpha:.0f} % of the checked guesses "
         "hold."
     )
+
+
+def _unpriced(drafter: str) -> str:
+    """What to expect of a drafter whose passes are not of the kind that is timed."""
+    method = REGISTRY.get(drafter)
+    if drafter == "none":
+        return "Nobody guesses: the target writes alone, at its own speed."
+    if method is None or method.lossy:
+        return "What it gains is not known before a run: what writes here is not timed."
+    if method.draft == "no" and method.more(1):
+        return "What it gains depends on the text: its guesses are made in the passes that check."
+    return (
+        "What it gains depends on the text, and on what its guesses cost, which the passes timed "
+        "here do not tell."
+    )
+
+
+def _untimed(drafter: str) -> str:
+    """What a guess costs where none was timed."""
+    method = REGISTRY.get(drafter)
+    if method is None or drafter == "none":
+        return _NONE
+    if method.more(1):
+        return "made in the passes that check"
+    return "free of any pass" if method.priced else "not timed"
 
 
 def rows(
@@ -60,7 +86,7 @@ def rows(
         *([("defaults", visible(defaults))] if defaults else []),
         ("one-token pass", f"{1000 * card.seconds:.2f} ms"),
         ("a pass over n", ", ".join(f"{n}: {cost:.2f} ×" for n, cost in card.v)),
-        ("a guess", f"{card.c:.2f} ×" if card.c else "free of any pass"),
+        ("a guess", f"{card.c:.2f} ×" if card.c else _untimed(card.drafter)),
         *(
             (
                 f"{promise.alpha:.0%} hold".replace("%", " %"),

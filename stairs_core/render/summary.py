@@ -15,8 +15,8 @@ Kind = Literal["live", "recorded", "file", "link"]
 Lane = Recording | None
 _NONE = "–"
 MEANINGS = {
-    "speedup": "Tokens per second of the stairs over those of the target alone, both on the engine "
-    "clock",
+    "speedup": "Seconds that the target alone took for as many tokens, over those of the stairs, "
+    "both on the engine clock",
     "call": "New tokens of a step, the target's own token included",
     "rate": "Accepted tokens over all that were drafted",
     "alpha": "Accepted tokens over those that were checked: what stands behind a wrong guess is "
@@ -80,18 +80,10 @@ def numbers(first: Lane, lead: Lane, running: bool = False) -> list[dict[str, st
     """The tiles above the race. A number that is not known, or not known yet, is a dash."""
     base, own = (lane and metrics.known(lane) for lane in (first, lead))
     both = _compare(first, lead)
-    speedup = both.speedup if both else None
     saved = both.calls_saved if both and not running else None
-    calls = f": {own.steps} for {own.new_tokens} tokens" if own and saved is not None else ""
+    calls = f": {own.steps} for {_tokens(own.new_tokens)}" if own and saved is not None else ""
     return [
-        _tile(
-            _number(speedup, "{:.2f} ×"),
-            "the speed of the target alone"
-            + (", for another text (lossy)" if lossy(lead) else "")
-            + (", so far" if running else ""),
-            f"Speedup: t{MEANINGS['speedup'][1:]}",
-            "big" if speedup is None or speedup >= 1 else "big slower",
-        ),
+        _speedup(first, lead, running),
         _tile(
             _rate(base),
             "tokens/s, target alone",
@@ -121,6 +113,29 @@ def numbers(first: Lane, lead: Lane, running: bool = False) -> list[dict[str, st
     ]
 
 
+def _speedup(first: Lane, lead: Lane, running: bool) -> dict[str, str]:
+    both = _compare(first, lead)
+    found = both.speedup if both else None
+    # What it was worth is only known at the end, as is the sentence that says so.
+    busy = bool(
+        first and lead and not running and not lossy(lead) and metrics.too_busy(lead, first)
+    )
+    tone = "unsure" if busy else "slower" if found is not None and found < 1 else ""
+    return _tile(
+        _number(found, "{:.2f} ×"),
+        "the speed of the target alone"
+        + (", for another text (lossy)" if lossy(lead) else "")
+        + (" (busy machine)" if busy else "")
+        + (", so far" if running else ""),
+        f"Speedup: {_uncapital(MEANINGS['speedup'])}",
+        f"big {tone}".rstrip(),
+    )
+
+
+def _uncapital(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
 def verdict(first: Lane, lead: Lane, running: bool = False) -> dict[str, str]:
     """Whether both lanes wrote the same text: a ``text``, and a ``state``: yes, no or open."""
     if first is None and lead is None:
@@ -147,11 +162,13 @@ def verdict(first: Lane, lead: Lane, running: bool = False) -> dict[str, str]:
     if running:
         return {"state": "open", "text": f"Same text: yes so far (new tokens compared: {common})."}
     if not both.identical:
-        text = f"Same text: no, one ends after {common} tokens, the other after {max(counts)}."
+        text = f"Same text: no, one ends after {_tokens(common)}, the other after {max(counts)}."
         return {"state": "no", "text": text}
     if "stopped" not in {lane.stop.reason for lane in (first, lead) if lane}:
-        return {"state": "yes", "text": f"Same text: yes, all {common} tokens."}
-    text = f"Same text: yes, the {common} tokens that both had written when the run was stopped."
+        every = "the one token" if common == 1 else f"all {common} tokens"
+        return {"state": "yes", "text": f"Same text: yes, {every}."}
+    these = "the one token" if common == 1 else f"the {common} tokens"
+    text = f"Same text: yes, {these} that both had written when the run was stopped."
     return {"state": "yes", "text": text}
 
 
@@ -229,6 +246,10 @@ def _tile(value: str, label: str, meaning: str, tone: str = "") -> dict[str, str
 
 def _number(value: float | None, form: str) -> str:
     return _NONE if value is None else form.format(value)
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'s' * (count != 1)}"
 
 
 def _rate(summary: metrics.Summary | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -19,6 +18,23 @@ _BOUNDS = {
     "repetition_penalty": (0.1, 10.0),
     "seed": (0, 2**53),
 }
+
+
+def out_of(what: str, value: object, low: float, high: float) -> InputError:
+    """The refusal of a value that is no number from ``low`` to ``high``, which are whole numbers
+    where it must be one. None is what an empty field of the page holds."""
+    given = "empty" if value is None else f"{value!r:.60}"
+    kind = "a whole number" if isinstance(low, int) else "a number"
+    return InputError(
+        f"{what} is {given}, but must be {kind} from {_plain(low)} to {_plain(high)}."
+    )
+
+
+def _plain(number: float) -> str:
+    """As people write it: 4096, 2,147,483,648 or 0.000001."""
+    if isinstance(number, int):
+        return f"{number:,}" if number >= 10_000 else str(number)
+    return f"{number:.6f}".rstrip("0").rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +59,11 @@ class Sampling:
             value = getattr(self, name)
             whole = isinstance(low, int)
             known = type(value) is int if whole else type(value) in (int, float)
-            if not known or not math.isfinite(value) or not low <= value <= high:
-                kind = "a whole number" if whole else "a number"
-                what = name.replace("_", "-")
-                raise InputError(
-                    f"The {what} is {value!r:.60}, but must be {kind} from {low:g} to {high:g}."
-                )
+            if not known or not low <= value <= high:  # no bound holds for NaN
+                what = f"The {name.replace('_', '-')}"
+                raise out_of(what, value, low, high)
+            if not whole:  # JSON writes 2.0 as 2, and transformers takes no whole numbers
+                object.__setattr__(self, name, float(value))
         if 0 < self.temperature < 1e-3:
             raise InputError("A temperature under 0.001 is greedy decoding: use 0.")
         if self.rule not in RULES:

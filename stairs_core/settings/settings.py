@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError, Use, Value, Word
 from . import methods
-from .sampling import Sampling
+from .sampling import Sampling, out_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 BITS = {"int8": 8, "int4": 4}
@@ -170,6 +170,4 @@ def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
 def _within(what: str, value: int, bounds: tuple[int, int]) -> None:
     low, high = bounds
     if type(value) is not int or not low <= value <= high:
-        raise InputError(
-            f"{what} is {value!r:.60}, but must be a whole number from {low} to {high}."
-        )
+        raise out_of(what, value, low, high)

@@ -76,15 +76,36 @@ def _filled(
         return None
 
 
+def _named(source: str) -> set[str]:
+    """The names that a template takes from outside, or sets where they are not given; without those
+    of its loops and macros. Read off the syntax alone: jinja's own way to find them works out
+    constants, which in a strange template may take for ever."""
+    from jinja2 import Environment, nodes
+
+    try:
+        tree = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(source)  # noqa: S701
+    except Exception:  # no template, or one with tags that only transformers knows
+        code = " ".join(re.findall(r"{[{%](.*?)[%}]}", source, re.DOTALL))
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"", " ", code)
+        return {*re.findall(r"(?<![\w.])[^\W\d]\w*", bare)}
+    inside = [node.target for node in tree.find_all(nodes.For)]
+    inside += [arg for node in tree.find_all((nodes.Macro, nodes.CallBlock)) for arg in node.args]
+    wraps = nodes.Tuple(inside, "store")  # for ``find_all``, which leaves out where it starts
+    own = {n.name for n in wraps.find_all(nodes.Name)}
+    own |= {macro.name for macro in tree.find_all(nodes.Macro)}
+    return {n.name for n in tree.find_all(nodes.Name) if n.ctx == "load"} - own
+
+
 def _check_options(tokenizer: Any, template: Mapping[str, Any]) -> None:
     source = tokenizer.chat_template
-    words = "\n".join(source.values()) if isinstance(source, dict) else source
+    sources = source.values() if isinstance(source, dict) else [source]
+    named = set[str]().union(*map(_named, sources)) if template else set()
     parameters = inspect.signature(tokenizer.apply_chat_template).parameters
     taken = {"messages", *parameters} - _FOR_TEMPLATES
     for name in template:
         if name in taken:
             raise InputError(f"{name} is not an option of chat templates: leave it out.")
-        if not re.search(rf"\b{re.escape(name)}\b", words):
+        if name not in named:
             raise InputError(
                 f"The target's chat template has no option {name!r:.60}: correct it, or leave it "
                 "out."

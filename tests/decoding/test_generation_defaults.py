@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 
 from stairs_core.cli import main
 from stairs_core.decoding import generation_defaults
+from stairs_core.errors import InputError
 from stairs_core.measuring.baselines import transformers_generate
 from stairs_core.measuring.preflight import preflight
 from stairs_core.measuring.runner import Runner
@@ -175,6 +176,20 @@ def test_defaults_without_sense_are_refused_in_a_sentence(tmp_path, capsys):
         error = capsys.readouterr().err
         assert "generation_config.json cannot be kept to" in error
         assert "Traceback" not in error
+
+
+def test_a_setting_that_fails_is_not_blamed_on_the_models_file(tiny_pair, monkeypatch):
+    def build(model, config, *rest):
+        if config.temperature == 7.0:
+            raise ValueError("`temperature` is odd.")
+        return build_as_ever(model, config, *rest)
+
+    build_as_ever = generation_defaults._built
+    monkeypatch.setattr(generation_defaults, "_built", build)
+    with pytest.raises(InputError, match=r"settings of sampling cannot .*temperature. is odd\)"):
+        generation_defaults.processors(tiny_pair.target, [1], 2, frozenset(), Sampling(7))
+    whole = Sampling(2, repetition_penalty=2)
+    assert generation_defaults.processors(tiny_pair.target, [1], 2, frozenset(), whole)
 
 
 def test_other_lengths_are_told_of_a_run_with_defaults(tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import page_runs
 import pytest
-from browsing import LIVE, arriving, draw_charts, open_trace, reload, run
+from browsing import LIVE, arriving, draw_charts, open_trace, reload, run, show
 from playwright.sync_api import Page, expect
+
+from stairs_core.traces import files as traces
 
 pytest_plugins = ["visits"]
 AXE = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -152,6 +156,38 @@ def test_nothing_is_wider_than_the_window(visit, made, theme, large):
     used = page.locator(".gradio-container").bounding_box()
     assert used is not None
     assert used["width"] > 2000
+
+
+def test_large_type_on_a_phone_cuts_nothing_of_a_run_with_heads(visit, tmp_path):
+    page = visit(width=320)
+    page.locator("#type-size").click()
+    alone, chain = page_runs.pair()
+    guessing = replace(chain.run, drafter="eagle", draft=None)
+    traces.write(tmp_path / "heads.jsonl", [alone, replace(chain, run=guessing)])
+    show(page, tmp_path / "heads.jsonl")
+    expect(page.locator(".st-heads")).to_be_visible()
+    wider = "[...document.querySelector('.st-heads').children].map(n => n.clientWidth)"
+    for width in (320, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_timeout(100)
+        assert page.evaluate(WIDE)[0] == width
+        assert min(page.evaluate(wider)) > 100
+
+
+def test_a_number_of_wrong_guesses_reads_alike_beside_any_script(kept, tmp_path):
+    page = kept()
+    lane = page_runs.tree(["שלום", "עולם"] * 8)
+    traces.write(tmp_path / "hebrew.jsonl", [lane])
+    show(page, tmp_path / "hebrew.jsonl")
+    at = """(node, i) => {
+        const range = document.createRange();
+        range.setStart(node.firstChild, i);
+        range.setEnd(node.firstChild, i + 1);
+        return range.getBoundingClientRect().left;
+    }"""
+    many = page.locator(".st-others").first
+    expect(many).to_contain_text("×")
+    assert many.evaluate(at, 0) < many.evaluate(at, 1)
 
 
 def test_large_type_is_larger_and_remembered_as_is_the_theme(visit):

@@ -166,6 +166,28 @@ def test_pictures_hold_what_is_drawn(kept, hostile, made, tmp_path, kind):
     assert [*struct.unpack(">II", picture[16:24])] == [2 * side for side in size]
 
 
+PICTURE = """text => {
+    const drawn = Stairs.picture.svg(document.querySelector(".st-stairs"), text, text);
+    const root = document.body.appendChild(drawn), { width, height } = root.viewBox.baseVal;
+    const words = [...root.querySelectorAll("text[font-family^=system-ui]")];
+    const boxes = words.map((node) => node.getBBox());
+    root.remove();
+    return [words.map((node) => node.textContent), boxes.map((b) => width - b.x - b.width),
+        boxes.map((b) => height - b.y - b.height)];
+}"""
+
+
+def test_a_picture_has_room_for_what_is_written_on_it(kept, made):
+    page = kept()
+    opened(page, made["lanes"], 2)
+    text = f"Step 2 of 30: {'five guessed, three kept, ' * 6}{'long' * 60} and its end"
+    words, right, below = page.evaluate(PICTURE, text)
+    assert "".join(words).replace(" ", "") == 2 * text.replace(" ", "")
+    assert len(words) > 4
+    assert min(right) >= 0
+    assert min(below) >= 0
+
+
 def test_the_code_is_shown_and_copied(kept, hostile):
     page = kept()
     opened(page, hostile["chain"])
@@ -226,6 +248,9 @@ def test_a_replay_shows_offline_what_the_page_shows(visit, browser: Browser, tmp
                 page.locator(".st-text").all_inner_texts()
             )
         assert _facts(other) == _facts(page)
+        expect(page.get_by_role("button", name="Copy link to the settings")).to_be_visible()
+        expect(other.locator(".st-keep")).to_be_visible()
+        expect(other.get_by_role("button", name="Copy link")).to_have_count(0)
         page.evaluate(OPEN_TABLES)
         assert _tables(other) == _tables(page)
         assert len(_tables(other)) > 3

@@ -8,10 +8,10 @@ import re
 import browsing
 import pytest
 from browsing import LIVE, ready, run
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from tiny_models import make_model, make_tokenizer, perturb, save_pair
 
-from stairs_core.web import permalinks
+from stairs_core.web import notices, permalinks
 
 pytest_plugins = ["visits"]
 
@@ -215,6 +215,24 @@ def test_loading_is_stopped(visit, slow):
     expect(page.locator("#run")).to_be_enabled(timeout=LIVE)
     expect(page.locator("#verdict")).to_contain_text("all 8 tokens")
     assert (chips.inner_text(), title.inner_text()) == before
+
+
+def test_the_card_says_that_another_choice_is_being_measured(visit):
+    page = visit()
+    ready(page)
+    card, summary = page.locator("#preflight"), page.locator("#preflight summary")
+    summary.click()
+    rows = card.locator("dt").count()
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda route: held.append(route))
+    page.locator("#k input[type=number]").fill("3")
+    expect(summary).to_have_text(notices.MEASURING)
+    assert card.locator("dt").count() == rows > 5
+    for request in held:
+        request.continue_()
+    page.unroute("**/queue/join*")
+    expect(summary).to_contain_text("K = 3:")
+    expect(card.locator(".waits")).to_have_count(0)
 
 
 def test_the_card_before_a_run(visit):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-from browsing import LIVE, ready, run
+from browsing import LIVE, LONG, ready, run
 from playwright.sync_api import expect
+
+from stairs_core.web import notices
 
 pytest_plugins = ["visits"]
 # The last words of every stream of messages come late, as on a busy machine.
@@ -118,3 +120,26 @@ def test_run_is_pressed_the_moment_it_is_free(visit):
     for _ in range(3):
         before = page.evaluate("Stairs.stage.run")
         page.wait_for_function("before => Stairs.stage.run !== before", arg=before, timeout=LIVE)
+
+
+def test_a_run_that_waits_for_its_turn_is_stopped_at_once(visit):
+    first, second = visit(), visit()
+    for page in (first, second):
+        ready(page)
+    run(first, "the fox", LONG)
+    shown = second.evaluate("Stairs.stage.run")
+    for _ in range(2):  # whoever was stopped may ask again
+        second.locator("#run").click()
+        expect(second.locator("#notice .st-notice")).to_have_text(notices.QUEUED)
+        expect(second.locator("#run")).to_be_disabled()
+        second.wait_for_timeout(300)
+        second.locator("#stop").click()
+        expect(second.locator("#notice .st-notice")).to_have_text(notices.WITHDRAWN)
+        expect(second.locator("#run")).to_be_enabled()
+        expect(second.locator("#stop")).to_be_disabled()
+    second.locator("#max-new-tokens input[type=number]").fill("8")
+    second.locator("#run").click()
+    expect(first.locator(".st-stage")).to_have_class(re.compile("running"))
+    first.locator("#stop").click()
+    second.wait_for_function("shown => Stairs.stage.run !== shown", arg=shown, timeout=LIVE)
+    expect(second.locator("#verdict")).to_contain_text("all 8 tokens")

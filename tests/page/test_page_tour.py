@@ -173,8 +173,14 @@ def odd(tmp_path_factory):
         "wrong": [_renumbered(chain, never)],
         "alone": [alone],
         "hostile": page_runs.pair(hostile, k=12),
-        "tree": [alone, page_runs.tree(page_runs.words(page_runs.STORY))],
+        "tree": [alone, tree := page_runs.tree(page_runs.words(page_runs.STORY))],
     }
+    # At a leaf: each has wrong branches, and none a mismatch.
+    leaves = [s for s in tree.steps if s.tokens[-1].status == "bonus" and len(s.tokens) > 2]
+    runs["leaves"] = [_renumbered(tree, leaves)]
+    # What the target says at a leaf, before what it says of wrong guesses.
+    others = [s for s in tree.steps if s.tokens[-1].status == "correction"]
+    runs["both"] = [_renumbered(tree, [*leaves, *leaves, others[-1]])]
     folder = tmp_path_factory.mktemp("odd")
     for name, lanes in runs.items():
         files.write(folder / f"{name}.jsonl", lanes)
@@ -182,10 +188,10 @@ def odd(tmp_path_factory):
 
 
 def _renumbered(lane: Recording, steps: list[Step]) -> Recording:
-    """A lane of some of its steps; their places in the text are made to follow one another."""
+    """A lane of some of its steps, which are made to follow one another in text and time."""
     start, made = lane.steps[0].start, []
     for i, step in enumerate(steps):
-        made.append(replace(step, index=i, start=start))
+        made.append(replace(step, index=i, start=start, elapsed=i + 1.0))
         start += len(step.committed)
     return replace(lane, steps=tuple(made))
 
@@ -222,6 +228,12 @@ def test_what_a_run_does_not_hold_is_said_to_be_missing(kept, odd):
     assert "In this run no step kept every guess" in words[3]
     words = _words(page, odd / "tree.jsonl")
     assert "reads the whole tree of" in words[1]
+    words = _words(page, odd / "leaves.jsonl")
+    assert "No step of this run ends with a mismatch" in words[2]
+    assert "has wrong branches" in words[2]
+    words = _words(page, odd / "both.jsonl")
+    assert "The guesses were" in words[2]
+    assert "stands in their place: the correction" in words[2]
     show(page, odd / "alone.jsonl")
     page.locator("#tour").click()
     expect(page.locator("#tour-card")).to_contain_text("Nobody guesses in this run")

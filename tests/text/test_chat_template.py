@@ -18,6 +18,7 @@ from stairs_core.models.load import load_pair
 from stairs_core.render import snippets
 from stairs_core.render.terminal import trace
 from stairs_core.settings.settings import Settings, option_words, template_options
+from stairs_core.text import chat_template
 from stairs_core.text.chat_template import ends
 from stairs_core.text.tokens import encode
 from stairs_core.traces import files
@@ -74,6 +75,17 @@ def test_what_a_template_refuses_is_one_sentence(template, options, words):
         ids(template, **options)
     assert str(caught.value).endswith(".")
     assert str(caught.value).count(". ") == 0
+
+
+@pytest.mark.parametrize("tag", ["", "{% generation %}{% endgeneration %}"])
+def test_a_word_that_a_template_writes_is_no_option_of_it(tag):
+    """Nor one that it has itself; and constants in it are not worked out."""
+    template = "You are a fox. " + THINKING + "{{ 'as b' }}{% if 0 %}{{ 9**9**9**9 }}{% endif %}"
+    tokenizer = chatting(template + tag)
+    chat_template._check_options(tokenizer, {"enable_thinking": True})
+    for name in ("a", "fox", "as", "b", "role", *([] if tag else ["m"])):
+        with pytest.raises(InputError, match=f"no option '{name}'"):
+            chat_template._check_options(tokenizer, {name: 1})
 
 
 @pytest.mark.parametrize(

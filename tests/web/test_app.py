@@ -27,7 +27,7 @@ from stairs_core.errors import InputError
 from stairs_core.measuring.race import race
 from stairs_core.measuring.runner import Runner
 from stairs_core.models.load import load_pair
-from stairs_core.render import labels, summary
+from stairs_core.render import explain, labels, summary
 from stairs_core.settings import methods
 from stairs_core.settings.sampling import Sampling
 from stairs_core.settings.settings import AUTO, Settings
@@ -270,7 +270,7 @@ def test_one_run_a_visitor(engine):
         ({"k": 0.0}, "K is 0"),
         ({"k": 99.0}, "K is 99"),
         ({"k": 2.5}, "K is 2.5"),
-        ({"k": None}, "K is None"),
+        ({"k": None}, "K is empty"),
         ({"length": 10**9}, "new tokens"),
         ({"backend": "magic"}, "magic"),
         ({"drafter": "crystal ball"}, "crystal ball"),
@@ -278,7 +278,7 @@ def test_one_run_a_visitor(engine):
         ({"drafter-3": "model", "k-3": 0}, "K is 0"),
         ({"temperature": -1}, "temperature is -1"),
         ({"temperature": 1, "seed": 0.5}, "seed is 0.5"),
-        ({"temperature": 1, "top_p": None}, "top-p is None"),
+        ({"temperature": 1, "top_p": None}, "top-p is empty"),
     ],
 )
 def test_bad_settings_are_one_sentence_and_leave_the_result(engine, asked, word):
@@ -521,6 +521,26 @@ def test_what_is_not_known_is_a_dash():
     (nothing,) = summary.facts([])
     assert [n["value"] for n in nothing["numbers"]] == ["–"] * 7
     assert nothing["verdict"]["text"] == "Nothing has run yet."
+
+
+def test_a_speedup_that_cannot_be_is_no_headline():
+    alone, stairs = page_runs.pair()
+    quick = [
+        replace(s, elapsed=s.elapsed / 20, verify_seconds=s.verify_seconds / 20)
+        for s in stairs.steps
+    ]
+    for lane, tone in ((stairs, "big"), (replace(stairs, steps=tuple(quick)), "big unsure")):
+        first = summary.numbers(alone, lane)[0]
+        assert first["tone"] == tone
+        assert ("busy" in first["label"]) is ("too busy" in explain.why(alone, lane))
+    assert summary.numbers(alone, lane, running=True)[0]["tone"] == "big"
+    assert "as many tokens" in first["meaning"]
+
+
+def test_one_token_is_one():
+    alone, stairs = page_runs.pair([" one"])
+    assert summary.verdict(alone, stairs)["text"] == "Same text: yes, the one token."
+    assert summary.numbers(alone, stairs)[-1]["meaning"].endswith(": 1 for 1 token")
 
 
 def test_the_verdict():

@@ -149,7 +149,7 @@ def test_the_answer_is_what_its_trace_says(client, tmp_path):
         ({"drafter": ""}, "A race has 1 to 3 guessers: give the names of so many, as a list."),
         ({"drafter": "reference"}, "copies from texts of yours: give one as reference."),
         ({"k": 99}, "K is 99, but must be a whole number from 1 to 32."),
-        ({"k": None}, "K is None, but must be a whole number from 1 to 32."),
+        ({"k": None}, "K is empty, but must be a whole number from 1 to 32."),
         ({"max_new_tokens": 4000}, "A lane writes 512 tokens at most on this page, and 4000 were"),
         ({"max_new_tokens": "many"}, "The number of new tokens is 'many', but must be"),
         ({"temperature": "hot"}, "The temperature is 'hot', but must be a number from 0 to 10."),

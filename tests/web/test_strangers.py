@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import browsing
@@ -225,3 +225,26 @@ def _stages() -> Iterator[dict]:
                     yield stage_value.value("r", permalinks.unpack(packed), "link", "a link")
         except InputError:
             continue
+
+
+@pytest.mark.parametrize(
+    ("head", "token"),
+    [
+        ({}, {"probability": 7.5}),
+        ({}, {"probability": -0.1}),
+        ({}, {"draft_probability": 2.0}),
+        ({}, {"rank": 0}),
+        ({"k": -1}, {}),
+        ({"max_new_tokens": -4}, {}),
+        ({"max_new_tokens": 2**32}, {}),
+    ],
+)
+def test_numbers_that_no_run_has_are_refused(head, token):
+    _, lane = page_runs.pair()
+    first, *rest = lane.steps
+    tokens = (replace(first.tokens[0], **token), *first.tokens[1:])
+    steps = (replace(first, tokens=tokens), *rest)
+    odd = replace(lane, run=replace(lane.run, **head), steps=steps)
+    with pytest.raises(InputError, match="is damaged: .* (a rank that none can have|is not from)"):
+        files.loads(files.dumps([odd]))
+    assert files.loads(files.dumps([lane])) == [lane]

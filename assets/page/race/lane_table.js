@@ -15,8 +15,8 @@
       this.body.addEventListener("change", (e) => choose(Number(e.target.value)));
     }
 
-    // lanes: as in Fold. Rows are made anew only for another run, so that a radio button keeps its focus.
-    show({ columns, rows }, lanes, lead) {
+    // facts: of every lane, its tiles among them; lanes: as in Fold. Rows are made anew only for another run, so that a radio button keeps its focus.
+    show({ columns, rows }, facts, lanes, lead) {
       this.node.hidden = lanes.filter(Stairs.guesses).length < 2;
       if (this.node.hidden) return;
       if (this.runs?.length !== lanes.length || lanes.some((lane, i) => lane.run !== this.runs[i])) {
@@ -32,6 +32,7 @@
         const [name, ...rest] = this.body.rows[i].cells;
         rest.forEach((cell, j) => set(cell, cells[j + 1]));
         this.body.rows[i].classList.toggle("on", i === lead);
+        rest[0]?.classList.toggle("unsure", /unsure/.test(facts[i].numbers[0].tone));
         const choice = name.querySelector("input");
         if (choice) choice.checked = i === lead;
       });

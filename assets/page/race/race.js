@@ -49,7 +49,7 @@
       this.shade(shown, current);
       set(this.flag, place ? `⚑ ${Stairs.ranked(place)}` : "");
       const times = seconds ? `${seconds.toFixed(2)} s · ${(tokens / seconds).toFixed(1)} tok/s` : "– s · – tok/s";
-      set(this.clock, `${tokens} tokens · ${times}`);
+      set(this.clock, `${tokens} ${tokens === 1 ? "token" : "tokens"} · ${times}`);
       this.fill.style.transform = `scaleX(${Math.min(1, tokens / lane.run.max_new_tokens)})`;
     }
 

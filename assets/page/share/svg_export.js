@@ -4,10 +4,27 @@
 
   const { shape } = Stairs;
   const MARGIN = 16;
-  const HEAD = 30; // above the cells: the title
-  const FOOT = 24; // below them: the models
+  const GAP = 12; // between the cells and the title above them, or the models below
+  const LINE = 18; // of both texts
+  const LEAST = 420; // no picture is narrower
   const SANS = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
   const MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace";
+
+  // A text in lines that are no wider than `most`; a word that is wider goes on in the next line.
+  function lines(text, most, weight) {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.font = `${weight} 14px ${SANS}`;
+    const fits = (line) => pen.measureText(line).width <= most;
+    const found = [""];
+    for (const word of text.split(" ")) {
+      if (found.at(-1) && fits(`${found.at(-1)} ${word}`)) found.push(`${found.pop()} ${word}`);
+      else {
+        if (found.at(-1)) found.push("");
+        for (const c of word) found.push(...(fits(found.at(-1) + c) ? [found.pop() + c] : [c]));
+      }
+    }
+    return found;
+  }
 
   // An SVG of the drawn cells in `grid`, in the colours of the current theme.
   function svg(grid, title, foot) {
@@ -16,23 +33,26 @@
     const style = getComputedStyle(grid);
     const colour = (name) => style.getPropertyValue(`--st-${name}`).trim();
     const cells = [...grid.querySelectorAll(".st-c, .st-light, .st-link")];
-    const right = Math.max(...cells.map((c) => c.offsetLeft + c.offsetWidth), 420);
+    const right = Math.max(...cells.map((c) => c.offsetLeft + c.offsetWidth), LEAST);
     const bottom = Math.max(...cells.map((c) => c.offsetTop + c.offsetHeight));
-    const [width, height] = [right + 2 * MARGIN, bottom + 2 * MARGIN + HEAD + FOOT];
+    const [above, below] = [lines(title, right, 650), lines(foot, right, 400)];
+    const top = MARGIN + above.length * LINE + GAP;
+    const end = top + bottom + GAP;
+    const [width, height] = [right + 2 * MARGIN, end + below.length * LINE + MARGIN];
     const root = shape("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img" });
     root.append(shape("title", {}, title), shape("rect", { width, height, fill: colour("panel") }));
-    const words = (text, y, fill, weight) => root.append(shape("text",
-      { x: MARGIN, y, fill, "font-family": SANS, "font-size": 14, "font-weight": weight }, text));
-    words(title, MARGIN + 12, colour("ink"), 650);
-    for (const cell of cells) root.append(...drawn(cell, colour));
-    words(foot, height - MARGIN, colour("soft"), 400);
+    const words = (texts, from, fill, weight) => root.append(...texts.map((text, i) => shape("text",
+      { x: MARGIN, y: from + i * LINE + 13, fill, "font-family": SANS, "font-size": 14, "font-weight": weight }, text)));
+    words(above, MARGIN, colour("ink"), 650);
+    for (const cell of cells) root.append(...drawn(cell, top, colour));
+    words(below, end, colour("soft"), 400);
     grid.scrollTo(...scrolled);
     return root;
   }
 
-  // One cell, the highlight of a row, or a line of a tree, as SVG nodes.
-  function drawn(cell, colour) {
-    const [x, y] = [cell.offsetLeft + MARGIN, cell.offsetTop + MARGIN + HEAD];
+  // One cell, the highlight of a row, or a line of a tree, as SVG nodes. top: where the cells begin.
+  function drawn(cell, top, colour) {
+    const [x, y] = [cell.offsetLeft + MARGIN, cell.offsetTop + top];
     const [width, height] = [cell.offsetWidth, cell.offsetHeight];
     const accent = { stroke: colour("acc"), "stroke-width": 2 };
     if (cell.classList.contains("st-light")) {

@@ -26,7 +26,7 @@
     // The stage's value. lanes: as in Fold. lead: the index of the one that leads.
     show({ facts, table, source, running }, lanes, lead) {
       const { numbers, verdict, why } = facts[lead];
-      this.table.show(table, lanes, lead);
+      this.table.show(table, facts, lanes, lead);
       this.leading.hidden = this.table.node.hidden;
       const name = lanes[lead]?.run.name;
       set(this.leading, name === undefined ? "" : `Numbers and stairs of: ${Stairs.readable(name)}`);

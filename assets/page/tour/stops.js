@@ -22,8 +22,12 @@
 
   const wrong = (step) => count(step, "rejected") > 0;
   const full = (step) => own(step).status === "bonus" && count(step, "accepted") > 0;
-  const telling = (lane) => find(lane, (s) => wrong(s) && count(s, "unchecked") && s.accepted > 1,
-    (s) => wrong(s) && count(s, "unchecked"), wrong);
+  // The guesses in the place of the target's own token. A tree may end in a bonus over wrong branches:
+  // then it has rejected guesses, and none of these.
+  const missed = (step) => step.drafted.filter((t, i) => t.status === "rejected" && step.rows[i] === step.kept);
+  const mismatch = (step) => missed(step).length > 0;
+  const telling = (lane) => find(lane, (s) => mismatch(s) && count(s, "unchecked") && s.accepted > 1,
+    (s) => mismatch(s) && count(s, "unchecked"), mismatch, wrong);
   const kept = (lane) => find(lane, (s) => full(s) && s.drafted.length > 1, full);
 
   // A list of guesses: “a”, “b” and “c”; at most six.
@@ -90,15 +94,20 @@
       find: telling,
       rings: (step) => [cells(...(wrong(step) ? [".st-c.rejected", ".st-c.says.correction"] : [".st-c.says"]))],
       say: (step) => {
-        const bad = step.tokens.find((t) => t.status === "rejected" && step.rows[step.tokens.indexOf(t)] === step.kept);
-        if (!bad) return ["This run has no mismatch: the target took every guess it looked at. Where it does not, it ",
+        const bad = missed(step);
+        if (!bad.length && wrong(step)) return ["No step of this run ends with a mismatch. The ", term("tree"),
+          ` of this one has wrong branches, though: ${listed(step.drafted.filter((t) => t.status === "rejected"))} stood where `,
+          "the target went another way that was guessed, too. They are ", term("rejected"), ", and so is all behind them."];
+        if (!bad.length) return ["This run has no mismatch: the target took every guess it looked at. Where it does not, it ",
           "writes its own token instead, and leaves the guesses behind it unread."];
         const verb = step.drawn ? "draws" : "says";
+        const one = bad.length === 1;
         const rest = count(step, "unchecked");
-        return [`The guess was ${quote(bad, own(step))}, the target ${verb} ${quote(own(step), bad)}. The guess is `,
-          term("rejected"), ", and the target's token stands in its place: the ", term("correction"), ". ",
+        const was = one ? `The guess was ${quote(bad[0], own(step))}` : `The guesses were ${listed(bad)}`;
+        return [`${was}, the target ${verb} ${quote(own(step), bad[0])}. The ${one ? "guess is" : "guesses are"} `,
+          term("rejected"), `, and the target's token stands in ${one ? "its" : "their"} place: the `, term("correction"), ". ",
           ...(rest ? [`${capital(many(rest, "guess", "guesses"))} ${rest === 1 ? "goes" : "go"} on from a text that was discarded: `,
-            term("unchecked"), "."] : ["No guess stood behind it."])];
+            term("unchecked"), "."] : [`No guess stood behind ${one ? "it" : "them"}.`])];
       },
     },
     {
