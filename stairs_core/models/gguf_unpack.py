@@ -15,21 +15,27 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..quiet import hush, quiet
-from . import cache, folder_check, gguf_facts, gguf_header, worker
+from . import cache, folder_check, gguf_config, gguf_facts, gguf_header, worker
 from .worker import Say, tell
 
 WEIGHTS = "stairs_weights"
 """In the config of an unpacked model: which weights these are, for people."""
-_VERSION, _NOW = "stairs_unpacked", 2
-"""In the config: what was read of a file. Since 2: scaled angles and all ends of texts."""
+_VERSION, _NOW = "stairs_unpacked", 3
+"""In the config: what was read of a file. Since 2: scaled angles and all ends of texts. Since 3:
+all widths, limits and biases, and all marks that are tokens."""
 _CHUNK = 1 << 22
 _MORE = 1.02  # of the tensors' bytes: tokenizer and configs
+_SWITCHED = ("attn_q", "attn_output")
+_COMPUTED = re.compile(r"^rope_(freqs|factors_\w+)\.|attn_rot_embd|\.nextn\.|cross_attn_rel_b")
+"""Tensors that a model is whole without: angles, which are read or computed; layers that guess
+tokens ahead; and what T5 was saved with and does not use."""
 _UNKNOWN = "architecture|gguf model_type|model type"  # in errors of transformers
 
 
@@ -150,13 +156,14 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     config = AutoConfig.from_pretrained(
         only, gguf_file=name, local_files_only=True, trust_remote_code=False
     )
+    gguf_config.complete(config, header, path)
     gguf_facts.scale_angles(config, header, path)
     gguf_facts.scale_queries(config, header)
     tokenizer = AutoTokenizer.from_pretrained(
         only, gguf_file=name, local_files_only=True, trust_remote_code=False
     )
     family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    _check_numbers(family, config, header, path)
+    _check_tensors(family, config, header, path)
     model, loaded = family.from_pretrained(
         only,
         config=config,
@@ -166,6 +173,9 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
         local_files_only=True,
         trust_remote_code=False,
     )
+    _check_placed(path, config, loaded["unexpected_keys"])
+    if zero := _zero(header):
+        loaded["missing_keys"] = _zeroed(model, loaded["missing_keys"], zero)
     folder_check.check_loaded(path.name, model, loaded)
     # Plain numbers from here on, which transformers would still refuse to save as quantised ones.
     model.hf_quantizer = None
@@ -177,21 +187,70 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     tokenizer.save_pretrained(place)
 
 
-def _check_numbers(family: Any, config: Any, header: gguf_header.Header, path: Path) -> None:
+def _check_tensors(family: Any, config: Any, header: gguf_header.Header, path: Path) -> None:
     """Raises InputError for a file with fewer numbers than the model that it describes has, before
-    memory is taken for that: transformers would fill in random ones."""
+    memory is taken for that: transformers would fill in random ones. And for one with tensors that
+    the model has no place for: transformers would leave them out."""
     import torch
 
     layers = config.get_text_config(decoder=True).num_hidden_layers
-    if layers <= header.tensors:  # each has some
+    if layers <= len(header.shapes):  # each has some
         with torch.device("meta"):
             model = family.from_config(config)
-        if sum(p.numel() for p in model.parameters()) <= header.numbers:
-            return
+        zero = _zero(header)
+        counts = [
+            p.numel() for n, p in model.named_parameters() if not zero or not n.endswith(zero)
+        ]
+        if sum(counts) <= header.numbers:
+            return _check_placed(path, config, _without_place(model, header))
     raise InputError(
         f"{path.name} lacks tensors of the model that it describes, which has {layers:,} layers: "
         "copy or fetch it again, or choose another file."
     )
+
+
+def _zero(header: gguf_header.Header) -> str | None:
+    """The end of the names of biases that the file leaves out where the config has one switch for
+    them and others: they are zero."""
+    queries, outputs = (any(n.endswith(f"{w}.bias") for n in header.shapes) for w in _SWITCHED)
+    return "self_attn.o_proj.bias" if queries and not outputs else None
+
+
+def _without_place(model: Any, header: gguf_header.Header) -> list[str]:
+    """The tensors of the file that transformers would leave out without a word."""
+    from transformers import modeling_gguf_pytorch_utils as library
+
+    try:
+        from transformers.integrations.gguf.utils import is_gguf_arch_supported
+
+        if is_gguf_arch_supported(header.architecture):  # and these it tells of after loading
+            return []
+    except ImportError:  # before 5.23 it told of none
+        pass
+    kind = library.TENSOR_PROCESSORS.get(header.architecture, library.TensorProcessor)
+    known = library.get_gguf_hf_weights_map(model, kind(config=model.config.to_dict()))
+    left = [name for name in header.shapes if name not in known]
+    return [n for n in left if "_exps." not in n or n.rpartition(".")[0] not in known]
+
+
+def _zeroed(model: Any, missing: Iterable[str], end: str) -> set[str]:
+    """Sets the missing weights of that name to zero. Returns the other missing ones."""
+    missing = {*missing}
+    found = {name for name in missing if name.endswith(end)}
+    for name in found:
+        model.get_parameter(name).data.zero_()
+    return missing - found
+
+
+def _check_placed(path: Path, config: Any, left: Iterable[str]) -> None:
+    tied = config.tie_word_embeddings
+    lost = [n for n in left if not _COMPUTED.search(n) and not (tied and n == "output.weight")]
+    if lost:
+        others = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
+        raise InputError(
+            f"{path.name} has tensors that transformers has no place for in a {config.model_type} "
+            f"model ({lost[0]}{others}): use the model's safetensors."
+        )
 
 
 def _why(error: Exception, path: Path, architecture: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,10 +36,7 @@ def write(
     writer = GGUFWriter(path, architecture)
     pairs = {f"{architecture}.{name}": value for name, value in _sizes(architecture).items()}
     pairs |= {name.replace("__", "."): value for name, value in changes.items()}
-    adds = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}
-    for name, value in pairs.items():
-        if name not in left_out:
-            adds[type(value)](name, value)
+    _add_pairs(writer, {name: v for name, v in pairs.items() if name not in left_out})
     tokens, merges = _vocabulary()
     for i, token in renamed.items():
         tokens[i] = token
@@ -72,6 +69,52 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def convert(
+    path: Path,
+    architecture: str,
+    model: Any,
+    respell: Callable[[str, Any], Any] = lambda name, weight: weight,
+    *,
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+    **changes: Any,
+) -> Path:
+    """A model of transformers of two layers, as llama.cpp's converter writes it, in float32.
+
+    ``respell``: its weights by name as that converter writes them; None for one that it leaves out.
+    ``more`` and ``changes`` as in ``write``, but for the architecture's name in the latter.
+    """
+    from gguf import MODEL_ARCH_NAMES, GGUFWriter, TokenType, get_tensor_name_map
+
+    writer = GGUFWriter(path, architecture)
+    _add_pairs(writer, {f"{architecture}.{n.replace('__', '.')}": v for n, v in changes.items()})
+    tokens, merges = _vocabulary()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([TokenType.NORMAL] * len(tokens))
+    writer.add_eos_token_id(0)
+    writer.add_token_merges(merges)
+    kind = next(a for a, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(kind, 2)
+    for name, weight in model.state_dict().items():
+        if (written := respell(name, weight)) is not None:
+            called = names.get_name(name, try_suffixes=(".weight", ".bias"))
+            writer.add_tensor(called, np.ascontiguousarray(written.float().numpy()))
+    for name, values in more.items():
+        writer.add_tensor(name, values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_pairs(writer: Any, pairs: Mapping[str, Any]) -> None:
+    adds = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}
+    adds |= {bool: writer.add_bool}
+    for name, value in pairs.items():
+        adds[type(value)](name, value)
 
 
 def dequantised(path: Path) -> dict[str, np.ndarray]:
