@@ -22,7 +22,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..quiet import hush, quiet
-from . import cache, folder_check, gguf_config, gguf_facts, gguf_header, worker
+from . import cache, folder_check, gguf_config, gguf_facts, gguf_header, gguf_tokens, worker
 from .worker import Say, tell
 
 WEIGHTS = "stairs_weights"
@@ -153,15 +153,20 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
         os.link(path.resolve(), link)
     name = link.name
     header, place = gguf_header.read(path), aside / "model"
+    gguf_tokens.check(header, path)
     config = AutoConfig.from_pretrained(
         only, gguf_file=name, local_files_only=True, trust_remote_code=False
     )
     gguf_config.complete(config, header, path)
     gguf_facts.scale_angles(config, header, path)
     gguf_facts.scale_queries(config, header)
-    tokenizer = AutoTokenizer.from_pretrained(
-        only, gguf_file=name, local_files_only=True, trust_remote_code=False
+    wishes: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    made = AutoTokenizer.from_pretrained(
+        only, gguf_file=name, **wishes, **gguf_tokens.wishes(header)
     )
+    made.save_pretrained(place)
+    load = lambda: AutoTokenizer.from_pretrained(place, config=config, **wishes)  # noqa: E731
+    tokenizer = gguf_tokens.mend(place, header, path, load)
     family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     _check_tensors(family, config, header, path)
     model, loaded = family.from_pretrained(
@@ -184,7 +189,6 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     if ids := gguf_facts.ends(header, tokenizer, model.generation_config.eos_token_id):
         model.generation_config.eos_token_id = ids if len(ids) > 1 else ids[0]
     model.save_pretrained(place, max_shard_size="4GB")
-    tokenizer.save_pretrained(place)
 
 
 def _check_tensors(family: Any, config: Any, header: gguf_header.Header, path: Path) -> None:
@@ -261,7 +265,17 @@ def _why(error: Exception, path: Path, architecture: str) -> str:
         return f"The disk of {cache.folder()} is full: make room, or set STAIRS_CACHE to another."
     if isinstance(error, MemoryError):
         return f"{path.name} does not fit into memory when unpacked: use a smaller model."
+    if isinstance(error, KeyError):
+        return (
+            f"{path.name} lacks {error.args[0]} in its header, which transformers needs: choose "
+            "another file of the model."
+        )
     message = " ".join(str(error).split())
+    if "ignore_mismatched_sizes" in message:
+        return (
+            f"{path.name} has tensors of other sizes than its header says: choose another file of "
+            "the model."
+        )
     if isinstance(error, ValueError | NotImplementedError) and re.search(_UNKNOWN, message, re.I):
         import transformers
 
