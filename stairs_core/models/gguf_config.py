@@ -55,12 +55,16 @@ def complete(config: Any, header: Header, path: Path) -> None:
         _set(config, field, next((v for v in values if isinstance(v, int | float) and v), None))
     if rows := header.shapes.get("token_embd.weight", ())[1:]:
         _set(config, "vocab_size", rows[0])
-        if (config.pad_token_id or 0) >= rows[0]:  # one that configs of its kind have, not the file
+        if (getattr(config, "pad_token_id", None) or 0) >= rows[
+            0
+        ]:  # one that configs of its kind have, not the file
             config.pad_token_id = None
     if _has(config, "global_head_dim"):  # Gemma 4: two widths, of which transformers reads one
         _set(config, "head_dim", header.fact("attention.key_length_swa"))
     else:
         _set(config, "head_dim", _head_width(header))
+    if f"{header.architecture}.attention.head_count_kv" not in header.facts:  # llama.cpp: as many
+        _set(config, "num_key_value_heads", header.fact("attention.head_count"))
     for field, ends in _BIASES.items():
         _set(config, field, any(name.endswith(ends) for name in header.shapes))
     if config.model_type in ("t5", "umt5"):

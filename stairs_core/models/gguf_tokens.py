@@ -146,7 +146,8 @@ def _marks(header: Header, path: Path) -> dict[str, tuple[int, int]]:
     tokens = header.array(path, "tokenizer.ggml.tokens")
     types = header.array(path, "tokenizer.ggml.token_type")
     pairs = enumerate(zip(tokens, types, strict=False))
-    return {token: (i, kind) for i, (token, kind) in pairs if kind in (_CONTROL, _USER_DEFINED)}
+    whole = (_CONTROL, _USER_DEFINED)
+    return {token: (i, kind) for i, (token, kind) in pairs if kind in whole and token}
 
 
 def _check_marks(tokenizer: Any, header: Header, path: Path) -> None:

@@ -33,9 +33,9 @@ all widths, limits and biases, and all marks that are tokens."""
 _CHUNK = 1 << 22
 _MORE = 1.02  # of the tensors' bytes: tokenizer and configs
 _SWITCHED = ("attn_q", "attn_output")
-_COMPUTED = re.compile(r"^rope_(freqs|factors_\w+)\.|attn_rot_embd|\.nextn\.|cross_attn_rel_b")
-"""Tensors that a model is whole without: angles, which are read or computed; layers that guess
-tokens ahead; and what T5 was saved with and does not use."""
+_COMPUTED = re.compile(r"^rope_(freqs|factors_\w+)\.|attn_rot_embd|cross_attn_rel_b")
+"""Tensors that a model is whole without: angles, which are read or computed, and what T5 was saved
+with and does not use."""
 _UNKNOWN = "architecture|gguf model_type|model type"  # in errors of transformers
 
 
@@ -178,7 +178,7 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
         local_files_only=True,
         trust_remote_code=False,
     )
-    _check_placed(path, config, loaded["unexpected_keys"])
+    _check_placed(path, config, header, loaded["unexpected_keys"])
     if zero := _zero(header):
         loaded["missing_keys"] = _zeroed(model, loaded["missing_keys"], zero)
     folder_check.check_loaded(path.name, model, loaded)
@@ -206,7 +206,7 @@ def _check_tensors(family: Any, config: Any, header: gguf_header.Header, path: P
             p.numel() for n, p in model.named_parameters() if not zero or not n.endswith(zero)
         ]
         if sum(counts) <= header.numbers:
-            return _check_placed(path, config, _without_place(model, header))
+            return _check_placed(path, config, header, _without_place(model, header))
     raise InputError(
         f"{path.name} lacks tensors of the model that it describes, which has {layers:,} layers: "
         "copy or fetch it again, or choose another file."
@@ -246,9 +246,14 @@ def _zeroed(model: Any, missing: Iterable[str], end: str) -> set[str]:
     return missing - found
 
 
-def _check_placed(path: Path, config: Any, left: Iterable[str]) -> None:
-    tied = config.tie_word_embeddings
-    lost = [n for n in left if not _COMPUTED.search(n) and not (tied and n == "output.weight")]
+def _check_placed(path: Path, config: Any, header: gguf_header.Header, left: Iterable[str]) -> None:
+    lost = [name for name in left if not _COMPUTED.search(name)]
+    if getattr(config, "tie_word_embeddings", False):
+        lost = [name for name in lost if name != "output.weight"]
+    if header.fact("nextn_predict_layers"):  # layers after the last, which guess tokens ahead
+        last = config.get_text_config(decoder=True).num_hidden_layers
+        layers = [re.search(r"(?:blk|layers)\.(\d+)\.", name) for name in lost]
+        lost = [n for n, i in zip(lost, layers, strict=True) if not i or int(i[1]) < last]
     if lost:
         others = f" and {len(lost) - 1:,} more" if len(lost) > 1 else ""
         raise InputError(

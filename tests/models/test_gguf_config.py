@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gguf_files
@@ -16,6 +17,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    LlamaConfig,
     PreTrainedModel,
 )
 
@@ -230,6 +232,24 @@ def test_what_transformers_does_not_compute_is_refused(tmp_path, file, words):
     path = gguf_files.write(tmp_path / "other.gguf", **file)
     with quiet(), pytest.raises(InputError, match=re.escape(words)):
         gguf_unpack._unpack(path, tmp_path, "a note")
+
+
+def test_layers_that_guess_ahead_are_left_out():
+    """Of Qwen 3.5, after its last layer."""
+    header = SimpleNamespace(fact=lambda name: 1)
+    config = LlamaConfig(num_hidden_layers=2)
+    names = ["model.layers.2.self_attn.q_proj.weight", "blk.2.nextn.eh_proj.weight"]
+    gguf_unpack._check_placed(Path("m.gguf"), config, header, names)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"no place for in a llama model \(blk.1.odd\): use"):
+        gguf_unpack._check_placed(Path("m.gguf"), config, header, ["blk.1.odd"])  # type: ignore[arg-type]
+
+
+def test_as_many_keys_as_queries_where_a_file_does_not_say(tmp_path):
+    sizes = SIZES | {"num_key_value_heads": 4, "rms_norm_eps": EPS}
+    model = scaled("qwen2", sizes)
+    pairs = {name: value for name, value in PAIRS.items() if not name.endswith("kv")}
+    file = gguf_files.convert(tmp_path / "m.gguf", "qwen2", model, untied, **pairs, **{RMS: EPS})
+    compared(model, unpacked(file))
 
 
 def test_what_a_model_is_whole_without_may_be_there(tmp_path):

@@ -102,6 +102,16 @@ def test_a_space_before_a_text(tmp_path, said):
     assert [part for part, _ in found] == ["the▁and" if said is False else "▁the▁and"]
 
 
+def test_gemma_needs_no_space_before_a_text(tmp_path):
+    """Its files say so; its class does so by itself."""
+    pairs = {"tokenizer__ggml__add_space_prefix": False, "tokenizer__ggml__unknown_token_id": 302}
+    tokens = {301: "▁", 302: "<unk>"}
+    file = gguf_files.write(tmp_path / "m.gguf", "gemma2", renamed=tokens, **pairs)
+    tokenizer = unpacked(file)
+    assert "Gemma" in type(tokenizer).__name__
+    assert tokenizer.encode(" the")[1:] == [301, *tokenizer.encode("the")[1:]]
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [
