@@ -59,8 +59,11 @@ def complete(config: Any, header: Header, path: Path) -> None:
             0
         ]:  # one that configs of its kind have, not the file
             config.pad_token_id = None
-    if _has(config, "global_head_dim"):  # Gemma 4: two widths, of which transformers reads one
+    if header.architecture == "gemma4":  # of two widths transformers reads that of full layers
         _set(config, "head_dim", header.fact("attention.key_length_swa"))
+        _set(config, "hidden_size_per_layer_input", header.fact("embedding_length_per_layer_input"))
+        _set(config, "vocab_size_per_layer_input", (rows or (None,))[0])
+        _set(config, "num_kv_shared_layers", header.fact("attention.shared_kv_layers"))
     else:
         _set(config, "head_dim", _head_width(header))
     if f"{header.architecture}.attention.head_count_kv" not in header.facts:  # llama.cpp: as many

@@ -15,7 +15,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,7 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     if zero := _zero(header):
         loaded["missing_keys"] = _zeroed(model, loaded["missing_keys"], zero)
     folder_check.check_loaded(path.name, model, loaded)
+    _place_late(model, header, path)
     # Plain numbers from here on, which transformers would still refuse to save as quantised ones.
     model.hf_quantizer = None
     model.config.__dict__.pop("quantization_config", None)
@@ -220,21 +221,46 @@ def _zero(header: gguf_header.Header) -> str | None:
     return "self_attn.o_proj.bias" if queries and not outputs else None
 
 
-def _without_place(model: Any, header: gguf_header.Header) -> list[str]:
-    """The tensors of the file that transformers would leave out without a word."""
+def _places(model: Any, header: gguf_header.Header) -> dict[str, str] | None:
+    """The names in the model of the tensors that transformers reads of the file; None where it
+    tells after loading of those that it does not read."""
     from transformers import modeling_gguf_pytorch_utils as library
 
     try:
         from transformers.integrations.gguf.utils import is_gguf_arch_supported
 
-        if is_gguf_arch_supported(header.architecture):  # and these it tells of after loading
-            return []
-    except ImportError:  # before 5.23 it told of none
+        if is_gguf_arch_supported(header.architecture):
+            return None
+    except ImportError:  # older ones tell of none
         pass
     kind = library.TENSOR_PROCESSORS.get(header.architecture, library.TensorProcessor)
-    known = library.get_gguf_hf_weights_map(model, kind(config=model.config.to_dict()))
-    left = [name for name in header.shapes if name not in known]
+    return library.get_gguf_hf_weights_map(model, kind(config=model.config.to_dict()))
+
+
+def _without_place(model: Any, header: gguf_header.Header) -> list[str]:
+    """The tensors of the file that transformers would leave out without a word."""
+    known = _places(model, header)
+    if known is None:
+        return []
+    late = _late(known, header)
+    left = [name for name in header.shapes if name not in known and name not in late]
     return [n for n in left if "_exps." not in n or n.rpartition(".")[0] not in known]
+
+
+def _late(known: Mapping[str, str], header: gguf_header.Header) -> dict[str, str]:
+    """Tensors that transformers has a place for, by another name than the file's, which ends as if
+    it were a matrix (Gemma 4's scalars): their names in the model."""
+    ends = {name: name.removesuffix(".weight") for name in header.plain if "_exps." not in name}
+    return {n: known[end] for n, end in ends.items() if n not in known and end in known}
+
+
+def _place_late(model: Any, header: gguf_header.Header, path: Path) -> None:
+    import torch
+
+    weights = model.state_dict()
+    for name, place in _late(_places(model, header) or {}, header).items():
+        values = torch.tensor(header.floats(path, name))
+        weights[place].copy_(values.reshape(weights[place].shape))
 
 
 def _zeroed(model: Any, missing: Iterable[str], end: str) -> set[str]:

@@ -91,6 +91,8 @@ def convert(
     for name, weight in model.state_dict().items():
         if (written := respell(name, weight)) is not None:
             called = str(names.get_name(name, try_suffixes=(".weight", ".bias")))
+            if not called.endswith((".weight", ".bias")):
+                called += ".weight"
             writer.add_tensor(called, np.ascontiguousarray(written.float().numpy()))
     for name, values in more.items():
         writer.add_tensor(name, values.astype(np.float32))

@@ -166,6 +166,24 @@ def test_falcon(tmp_path):
     )))  # fmt: skip
 
 
+def test_gemma4(tmp_path):
+    """Two widths of heads, and a scalar of each layer that transformers looks for elsewhere."""
+    sizes = SIZES | {"head_dim": 256, "global_head_dim": 64, "sliding_window": 16}
+    sizes |= {"rms_norm_eps": EPS, "tie_word_embeddings": True, "final_logit_softcapping": 5.0}
+    sizes |= {"hidden_size_per_layer_input": 8, "num_kv_shared_layers": 0}
+    sizes |= {"vocab_size_per_layer_input": gguf_files.VOCABULARY}
+    model = scaled("gemma4_text", sizes)
+    for name, value in model.named_buffers():
+        if name.endswith("layer_scalar"):
+            value.fill_(0.7)
+    pairs = {RMS: EPS, "attention__key_length": 64, "attention__key_length_swa": 256}
+    pairs |= {"attention__sliding_window": 16, "rope__freq_base": 1e6, "rope__freq_base_swa": 1e4}
+    pairs |= {"final_logit_softcapping": 5.0, "embedding_length_per_layer_input": 8}
+    pairs |= {"attention__shared_kv_layers": 0}
+    file = gguf_files.convert(tmp_path / "m.gguf", "gemma4", model, as_it_is, **(PAIRS | pairs))
+    compared(model, unpacked(file))
+
+
 def test_gpt2_of_another_length(tmp_path):
     sizes = OLD_SIZES | {"n_positions": 128, "n_inner": 96}
     pairs = OLD_PAIRS | {LAYER: 1e-5, "feed_forward_length": 96}
