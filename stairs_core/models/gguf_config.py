@@ -55,9 +55,8 @@ def complete(config: Any, header: Header, path: Path) -> None:
         _set(config, field, next((v for v in values if isinstance(v, int | float) and v), None))
     if rows := header.shapes.get("token_embd.weight", ())[1:]:
         _set(config, "vocab_size", rows[0])
-        if (getattr(config, "pad_token_id", None) or 0) >= rows[
-            0
-        ]:  # one that configs of its kind have, not the file
+        # Some kinds of configs have one of their own, which a smaller vocabulary lacks.
+        if (getattr(config, "pad_token_id", None) or 0) >= rows[0]:
             config.pad_token_id = None
     if header.architecture == "gemma4":  # of two widths transformers reads that of full layers
         _set(config, "head_dim", header.fact("attention.key_length_swa"))
@@ -76,9 +75,8 @@ def complete(config: Any, header: Header, path: Path) -> None:
     _turn(config, header, path)
     if not _has(config, "use_sliding_window"):  # else llama.cpp uses no windows either
         window = header.fact("attention.sliding_window")
-        _set(config, "sliding_window", window)
-        if window == 0:
-            config.sliding_window = None
+        if window is not None and _has(config, "sliding_window"):
+            config.sliding_window = window or None
 
 
 def _has(config: Any, field: str) -> bool:
