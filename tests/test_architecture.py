@@ -50,7 +50,7 @@ OTHERS_FREE_OF_TORCH = {
     f"{name}.py" for name in ("models/container", "models/folder_check", "models/hub")
 } | {f"{name}.py" for name in ("models/hub_download", "web/presets", "web/temp_folders")}
 OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("cache", "pip_settings", "worker")}
-OTHERS_FREE_OF_TORCH |= {f"models/gguf_{name}.py" for name in ("facts", "header")}
+OTHERS_FREE_OF_TORCH |= {f"models/gguf_{name}.py" for name in ("config", "facts", "header")}
 OTHERS_FREE_OF_TORCH |= {f"models/{name}.py" for name in ("registry", "source")}
 OTHERS_FREE_OF_TORCH |= {"web/visitors.py", "web/zero_gpu.py"}
 FUNCTION = 60

@@ -62,19 +62,23 @@ def _of_tensors(
     config: Any, usual: dict[str, Any], header: Header, path: Path
 ) -> dict[str, Any] | None:
     """The scaling where tensors hold a factor for each frequency, in the words of transformers."""
-    lengths = {"original_max_position_embeddings": _trained(config, header)}
     each = header.floats(path, "rope_freqs.weight")
     if each and {*each} != {1.0}:
         if _are_llama3(each, usual.get("rope_theta", 0.0)):
             return {"rope_type": "llama3", "factor": max(each), **_LLAMA3}
         same = {"short_factor": each, "long_factor": each, "attention_factor": 1.0}
-        return {"rope_type": "longrope", **lengths, **same}
+        return _long(config, header) | same
     short, long = (header.floats(path, f"rope_factors_{n}.weight") for n in ("short", "long"))
     if not short or not long:
         return None
-    found = {"rope_type": "longrope", **lengths, "short_factor": short, "long_factor": long}
+    found = _long(config, header) | {"short_factor": short, "long_factor": long}
     more = _fact(header, "attn_factor")
     return found | ({"attention_factor": more} if more else {})
+
+
+def _long(config: Any, header: Header) -> dict[str, Any]:
+    lengths = {"original_max_position_embeddings": _trained(config, header)}
+    return {"rope_type": "longrope", **lengths}
 
 
 def _are_llama3(factors: list[float], theta: float) -> bool:
@@ -114,7 +118,7 @@ def _of_pairs(config: Any, header: Header, path: Path) -> dict[str, Any] | None:
 
 
 def _fact(header: Header, name: str) -> Any:
-    return header.facts.get(f"{header.architecture}.rope.scaling.{name}")
+    return header.fact(f"rope.scaling.{name}")
 
 
 def _trained(config: Any, header: Header) -> int:

@@ -22,6 +22,11 @@ _BIG_ENDIAN = (2 << 24, 3 << 24)
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q"}
 _FORMATS |= {12: "d"}
 _STRING, _ARRAY = 8, 9
+_PARTS = {
+    "mmproj": "what reads images or sound for another model",
+    "imatrix": "what quantisation is guided by",
+}
+"""Values of ``general.type``, but for ``model`` and adapters: what such files hold."""
 _FLOAT = 4  # bytes of a number when a tensor is unpacked
 _TOO_DEEP = (MemoryError, RecursionError)  # lengths that cannot be, arrays in arrays in arrays
 
@@ -30,15 +35,17 @@ _TOO_DEEP = (MemoryError, RecursionError)  # lengths that cannot be, arrays in a
 class Header:
     """``architecture``: as the file calls it. ``kinds``: names of the types of its tensors, the one
     with most numbers first. ``numbers``: how many all tensors have. ``facts``: its key-value pairs,
-    but for arrays. ``plain``: for tensors of plain float32 numbers, by name, where in the file they
-    begin, and how many they are. ``tensors``: how many there are."""
+    but for arrays. ``arrays``: where in the file these begin, by name. ``plain``: for tensors of
+    plain float32 numbers, by name, where in the file they begin, and how many they are. ``shapes``:
+    of all tensors by name, the width of a row first."""
 
     architecture: str
     kinds: tuple[str, ...]
     numbers: int
     facts: Mapping[str, Any]
+    arrays: Mapping[str, int]
     plain: Mapping[str, tuple[int, int]]
-    tensors: int
+    shapes: Mapping[str, tuple[int, ...]]
 
     @property
     def unpacked(self) -> int:
@@ -51,6 +58,19 @@ class Header:
         with path.open("rb") as file:
             file.seek(start)
             return [*struct.unpack(f"<{count}f", file.read(count * _FLOAT))]
+
+    def fact(self, name: str) -> Any:
+        """The value of a pair of its architecture; None where there is none."""
+        return self.facts.get(f"{self.architecture}.{name}")
+
+    def array(self, path: Path, name: str) -> list[Any]:
+        """The values of an array in its key-value pairs; none where the file has no such array."""
+        if name not in self.arrays:
+            return []
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            walk = _Walk(data, self.arrays[name])
+            kind, count = walk.number("I"), walk.number("Q")
+            return [walk.value(kind) for _ in range(count)]
 
 
 def read(path: Path) -> Header:
@@ -67,7 +87,7 @@ def read(path: Path) -> Header:
             if file.read(4) != _MAGIC:
                 raise InputError(f"{path} is no GGUF file: choose one, or a folder of a model.")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                facts, tensors, start = _parsed(path, data)
+                facts, arrays, tensors, start = _parsed(path, data)
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e.strerror}): check the file.") from e
     sizes: dict[str, int] = {}
@@ -94,18 +114,36 @@ def read(path: Path) -> Header:
             f"{path.name} is one of {parts} parts of a model: join them (with llama-gguf-split) "
             "and name the whole file."
         )
-    if not sizes:
-        _cut(path, "it has no tensors")
+    _check_use(path, facts, bool(sizes))
     kinds = tuple(sorted(sizes, key=lambda kind: -sizes[kind]))
     architecture = str(facts.get("general.architecture", ""))
-    return Header(architecture, kinds, sum(sizes.values()), facts, plain, len(tensors))
+    shapes = {name: shape for name, shape, *_ in tensors}
+    return Header(architecture, kinds, sum(sizes.values()), facts, arrays, plain, shapes)
+
+
+def _check_use(path: Path, facts: Mapping[str, Any], has_tensors: bool) -> None:
+    """Raises InputError for a file of something else than a language model."""
+    kind = facts.get("general.type")
+    if kind == "adapter":
+        raise InputError(
+            f"{path.name} holds an adapter, which changes another model: merge it into its base "
+            "model (with llama-export-lora), and use what that writes."
+        )
+    if kind in _PARTS:
+        raise InputError(
+            f"{path.name} holds {_PARTS[kind]} and no language model: choose the file of its model."
+        )
+    if not has_tensors:
+        raise InputError(
+            f"{path.name} has no weights, at most a vocabulary: choose a file of the whole model."
+        )
 
 
 def _parsed(
     path: Path, data: mmap.mmap
-) -> tuple[dict[str, Any], list[tuple[str, tuple[int, ...], int, int]], int]:
-    """Key-value pairs (without arrays), tensors (name, shape, type, offset), and where the first
-    tensor begins."""
+) -> tuple[dict[str, Any], dict[str, int], list[tuple[str, tuple[int, ...], int, int]], int]:
+    """Key-value pairs (without arrays), where arrays begin, tensors (name, shape, type, offset),
+    and where the first tensor begins."""
     try:
         version, count, pairs = struct.unpack_from("<IQQ", data, 4)
         if version in _BIG_ENDIAN:
@@ -118,10 +156,12 @@ def _parsed(
                 f"{' or '.join(map(str, _VERSIONS))}."
             )
         walk = _Walk(data, 24)
-        facts = {}
+        facts, arrays = {}, {}
         for _ in range(pairs):
-            name = walk.string()
-            facts[name] = walk.value(walk.number("I"))
+            name, kind = walk.string(), walk.number("I")
+            if kind == _ARRAY:
+                arrays[name] = walk.at
+            facts[name] = walk.value(kind)
         tensors = [walk.tensor() for _ in range(count)]
     except InputError:
         raise
@@ -130,7 +170,7 @@ def _parsed(
     alignment = facts.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
         _cut(path, "general.alignment is no size")
-    return facts, tensors, -(-walk.at // alignment) * alignment
+    return facts, arrays, tensors, -(-walk.at // alignment) * alignment
 
 
 class _Walk:

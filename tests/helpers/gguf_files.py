@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 WIDTH, HEADS, KV_HEADS, VOCABULARY = 256, 4, 2, 320
 KINDS = ("Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K", "F16")
+_CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>")
 TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "
 
 
@@ -22,43 +23,34 @@ def write(
     left_out: tuple[str, ...] = (),
     more: Mapping[str, np.ndarray] = MappingProxyType({}),
     renamed: Mapping[int, str] = MappingProxyType({}),
+    types: Mapping[int, str] = MappingProxyType({}),
+    pieces: bool = False,
     **changes: Any,
 ) -> Path:
     """A model of one layer, whose matrices have the types in ``KINDS``.
 
     ``changes``: other values of the file's key-value pairs, by name with a dot for every ``__``.
     ``left_out``: pairs and tensors that the file lacks. ``more``: float32 tensors that it has
-    besides. ``renamed``: tokens by id.
+    besides. ``renamed``: tokens by id, and ``types``: of some. ``pieces``: they are
+    SentencePiece's, as Gemma's always are.
     """
-    from gguf import GGUFWriter, TokenType
+    from gguf import GGUFWriter
 
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = GGUFWriter(path, architecture)
     pairs = {f"{architecture}.{name}": value for name, value in _sizes(architecture).items()}
     pairs |= {name.replace("__", "."): value for name, value in changes.items()}
-    adds = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}
-    for name, value in pairs.items():
-        if name not in left_out:
-            adds[type(value)](name, value)
-    tokens, merges = _vocabulary()
-    for i, token in renamed.items():
-        tokens[i] = token
-    pieces = architecture.startswith("gemma")
-    writer.add_tokenizer_model("llama" if pieces else "gpt2")
-    writer.add_token_list(tokens)
-    control = [t.startswith("<|") or t in ("<pad>", "<eos>", "<bos>", "<unk>") for t in tokens]
-    writer.add_token_types([TokenType.CONTROL if c else TokenType.NORMAL for c in control])
-    if pieces:
-        writer.add_token_scores([-float(i) for i in range(len(tokens))])
-    else:
-        writer.add_token_merges(merges)
-    writer.add_eos_token_id(0)
-    writer.add_bos_token_id(0)
+    _add_pairs(writer, {name: v for name, v in pairs.items() if name not in left_out})
+    pieces = pieces or architecture.startswith("gemma")
+    _add_tokens(writer, "llama" if pieces else "gpt2", renamed, types, left_out)
+    for name in ("eos", "bos"):
+        if f"tokenizer.ggml.{name}_token_id" not in pairs:
+            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", 0)
     if template:
         writer.add_chat_template(template)
     for name, values in more.items():
         writer.add_tensor(name, values.astype(np.float32))
-    for i, (name, shape) in enumerate(_shapes(architecture).items()):
+    for i, (name, shape) in enumerate(shapes(architecture).items()):
         if name in left_out:
             continue
         if len(shape) == 1:
@@ -72,6 +64,77 @@ def write(
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def convert(
+    path: Path,
+    architecture: str,
+    model: Any,
+    respell: Callable[[str, Any], Any] = lambda name, weight: weight,
+    *,
+    more: Mapping[str, np.ndarray] = MappingProxyType({}),
+    **changes: Any,
+) -> Path:
+    """A model of transformers of two layers, as llama.cpp's converter writes it, in float32.
+
+    ``respell``: its weights by name as that converter writes them; None for one that it leaves out.
+    ``more`` and ``changes`` as in ``write``, but for the architecture's name in the latter.
+    """
+    from gguf import MODEL_ARCH_NAMES, GGUFWriter, get_tensor_name_map
+
+    writer = GGUFWriter(path, architecture)
+    _add_pairs(writer, {f"{architecture}.{n.replace('__', '.')}": v for n, v in changes.items()})
+    _add_tokens(writer, "t5" if architecture == "t5" else "gpt2")
+    writer.add_eos_token_id(0)
+    kind = next(a for a, name in MODEL_ARCH_NAMES.items() if name == architecture)
+    names = get_tensor_name_map(kind, 2)
+    for name, weight in model.state_dict().items():
+        if (written := respell(name, weight)) is not None:
+            called = str(names.get_name(name, try_suffixes=(".weight", ".bias")))
+            if not called.endswith((".weight", ".bias")):
+                called += ".weight"
+            writer.add_tensor(called, np.ascontiguousarray(written.float().numpy()))
+    for name, values in more.items():
+        writer.add_tensor(name, values.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_tokens(
+    writer: Any,
+    kind: str,
+    renamed: Mapping[int, str] = MappingProxyType({}),
+    types: Mapping[int, str] = MappingProxyType({}),
+    left_out: tuple[str, ...] = (),
+) -> None:
+    from gguf import TokenType
+
+    tokens, merges = _vocabulary()
+    for i, token in renamed.items():
+        tokens[i] = token
+    control = [t.startswith(("<|", "<｜")) or t in _CONTROL for t in tokens]
+    kinds = [TokenType.CONTROL if c else TokenType.NORMAL for c in control]
+    for i, name in types.items():
+        kinds[i] = TokenType[name]
+    writer.add_tokenizer_model(kind)
+    arrays: dict[str, list] = {"tokens": tokens, "token_type": kinds}
+    if kind != "gpt2":
+        arrays["scores"] = [-float(i) for i in range(len(tokens))]
+    else:
+        arrays["merges"] = merges
+    for name, values in arrays.items():
+        if f"tokenizer.ggml.{name}" not in left_out:
+            writer.add_array(f"tokenizer.ggml.{name}", values)
+
+
+def _add_pairs(writer: Any, pairs: Mapping[str, Any]) -> None:
+    adds = {str: writer.add_string, float: writer.add_float32, int: writer.add_uint32}
+    adds |= {bool: writer.add_bool}
+    for name, value in pairs.items():
+        adds[type(value)](name, value)
 
 
 def dequantised(path: Path) -> dict[str, np.ndarray]:
@@ -100,7 +163,8 @@ def _sizes(architecture: str) -> dict[str, float]:
     return found
 
 
-def _shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+def shapes(architecture: str) -> dict[str, tuple[int, ...]]:
+    """Of the tensors of a model, by their names."""
     narrow = WIDTH * KV_HEADS // HEADS
     norms = ["attn_norm", "ffn_norm"]
     if architecture == "gemma2":

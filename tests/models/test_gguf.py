@@ -314,13 +314,13 @@ def test_angles_that_transformers_scales_by_itself_stay(tmp_path):
         (
             {
                 "left_out": ("blk.0.ffn_up.weight",),
-                "more": {"blk.0.ffn_up_exps.weight": np.zeros((2, 256, 256))},
+                "more": {"blk.0.attn_rot_embd.weight": np.zeros((2, 256, 256))},
             },
             "lacks weights of its model (model.layers.0.mlp.up_proj.weight)",
         ),
         ({ROPE + "type": "spiral", ROPE + "factor": 2.0}, "scales angles in a way (spiral)"),
     ],
-    ids=["cut out", "no sizes", "too many layers", "experts", "angles"],
+    ids=["cut out", "no sizes", "too many layers", "other tensors", "angles"],
 )
 def test_what_a_file_lacks_is_not_made_up(tmp_path, file, words):
     """transformers fills in random numbers."""
