@@ -160,12 +160,20 @@ def _unpack(path: Path, aside: Path, note: str) -> None:
     gguf_config.complete(config, header, path)
     gguf_facts.scale_angles(config, header, path)
     gguf_facts.scale_queries(config, header)
-    wishes: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     made = AutoTokenizer.from_pretrained(
-        only, gguf_file=name, **wishes, **gguf_tokens.wishes(header)
+        only,
+        gguf_file=name,
+        local_files_only=True,
+        trust_remote_code=False,
+        **gguf_tokens.wishes(header),
     )
     made.save_pretrained(place)
-    load = lambda: AutoTokenizer.from_pretrained(place, config=config, **wishes)  # noqa: E731
+
+    def load() -> Any:
+        return AutoTokenizer.from_pretrained(
+            place, config=config, local_files_only=True, trust_remote_code=False
+        )
+
     tokenizer = gguf_tokens.mend(place, header, path, load)
     family: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     _check_tensors(family, config, header, path)
