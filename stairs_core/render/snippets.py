@@ -81,7 +81,8 @@ def shell(run: Run) -> str:
     options += [f"--template-option={_word(word)}" for word in template]
     for name, value in _shaping(run.sampling).items() if run.sampling else ():
         options.append(f"--{name.replace('_', '-')}={_word(str(value))}")
-    if run.references:
+    # A lane of a race may have been given texts that it does not read: alone, they are refused.
+    if run.references and (run.drafter not in REGISTRY or REGISTRY[run.drafter].references):
         options.append("--reference " + " ".join(_word(f"./{n}") for n in run.references))
     return _code(" \\\n  ".join([f"stairs run --prompt={_word(run.prompt)}", *options]))
 

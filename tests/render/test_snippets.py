@@ -186,6 +186,7 @@ def test_what_generate_lacks_is_said():
         assert words in said
     assert "reads texts" in snippets.generate(replace(run, drafter="reference"))
     assert "--reference './a b.txt'" in snippets.shell(run)
+    assert "--reference" not in snippets.shell(replace(run, drafter="none"))
 
 
 def test_a_target_without_a_name_gives_code_too():
