@@ -278,10 +278,11 @@ def _wire_browser(demo: gr.Blocks, parts: dict[str, Any], wires: Wires) -> None:
     js = f"(...held) => globalThis.Stairs?.hold?.({json.dumps(noted)}, held) ?? []"
     wires.browser(functools.partial(gr.on, [demo.load, *changes]), js, noted, ())
     queued = json.dumps(notices.notice(notices.QUEUED, "wait"))
-    # Off until `_free`. Stop is on from here: a run that waits for its turn can be stopped, too.
-    busy = [{"__type__": "update", "interactive": name == "stop"} for name in ("run", "stop")]
-    asked = f"() => [{queued}, Stairs.shows('smaller', false), ...{json.dumps(busy)}]"
-    wires.browser(parts["run"].click, asked, (), ("notice", "smaller", "run", "stop"))
+    asked = f"() => [{queued}, Stairs.shows('smaller', false)]"
+    wires.browser(parts["run"].click, asked, (), ("notice", "smaller"))
+    # Run is off until `_free`. A run that waits for its turn can be stopped, too.
+    busy = handlers.run_buttons(idle=False)
+    wires.change(parts["run"].click, {name: busy[name] for name in ("run", "stop")})
     wires.browser(parts["new-seed"].click, widgets.NEW_SEED, (), ("seed",))
     wires.browser(parts["chat"].input, widgets.CHATTING, ("chat",), ("turn",))
     wires.browser(parts["preset"].input, "() => ''", (), ("own",))
